@@ -1,0 +1,2 @@
+//! creel: one binary, a subcommand for each role.
+fn main() {}

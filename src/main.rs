@@ -5,12 +5,17 @@
 mod ask;
 mod cli;
 mod commands;
+#[cfg(feature = "worker")]
+mod destinations;
 mod failure;
 mod lifeline;
 mod logging;
 mod output;
 mod rundir;
 mod settings;
+#[cfg(feature = "receiver")]
+mod sources;
+mod stop;
 mod when;
 
 use std::process::ExitCode;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use creel_common::config::Config;
+#[cfg(feature = "worker")]
+use creel_common::config::DestinationKinds;
+use creel_common::config::{Config, Known};
 
 use crate::failure::usage;
 use crate::logging::LogFormat;
@@ -49,11 +51,31 @@ impl Global {
     /// # Errors
     /// Wrong usage, with all problems at once.
     pub fn load(&self) -> anyhow::Result<Config> {
-        creel_common::config::load(&self.config).map_err(|problems| usage(problems.to_string()))
+        creel_common::config::load(&self.config, &self.known())
+            .map_err(|problems| usage(problems.to_string()))
+    }
+
+    /// The providers and kinds of destination this executable has.
+    pub fn known(&self) -> Known {
+        #[allow(unused_mut)]
+        let mut known = Known::default();
+        #[cfg(feature = "receiver")]
+        crate::sources::known(&mut known);
+        #[cfg(feature = "worker")]
+        {
+            known.destinations = Some(destination_kinds());
+        }
+        known
     }
 
     /// The run directory of this configuration.
     pub fn run_dir(&self) -> RunDir {
         RunDir::of(self.run_dir.as_deref(), &self.config)
     }
+}
+
+/// The kinds of destination that are built in.
+#[cfg(feature = "worker")]
+pub fn destination_kinds() -> &'static (dyn DestinationKinds + Sync) {
+    &crate::destinations::Kinds
 }

@@ -113,6 +113,11 @@ impl Origin {
         directory_of(&self.file)
     }
 
+    /// A problem that a role found with a setting, such as a secret in the wrong format.
+    pub fn error(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
+        self.locate(vec![Finding::error(path, message)])
+    }
+
     /// Where each finding stands.
     pub(super) fn locate(&self, findings: Vec<Finding>) -> Problems {
         let problems = findings.into_iter().map(|f| self.place(f)).collect();

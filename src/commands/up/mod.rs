@@ -9,7 +9,6 @@
 //! The sockets belong to this process, so connections queue while a receiver starts again.
 
 mod child;
-mod stop;
 mod supervisor;
 
 use std::net::{SocketAddr, TcpListener};

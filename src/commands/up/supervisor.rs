@@ -13,13 +13,16 @@ use tokio::task::JoinHandle;
 
 use super::Sockets;
 use super::child::{Child, Launch};
-use super::stop::{SLACK, Stop};
 use crate::failure::{DISK, FAILED, Failure, USAGE};
 use crate::lifeline;
 use crate::rundir::{Processes, RunDir};
+use crate::stop::Signals;
 
 /// A child that ran this long was fine: the next pause is the first one again.
 const FINE_AFTER: Duration = Duration::from_secs(30);
+
+/// What a child may take to end beyond its own drain timeout.
+const SLACK: Duration = Duration::from_secs(15);
 
 /// What is to run.
 pub struct Plan {
@@ -73,7 +76,7 @@ enum Event {
 /// [`Failure::Disk`] when the receiver ended with 74, and its like for 2. A receiver that was
 /// never ready and ends is not started again: what is wrong then is wrong next time too.
 pub async fn run(plan: Plan) -> anyhow::Result<()> {
-    let mut stop = Stop::listen()?;
+    let mut stop = Signals::listen()?;
     let (tell, mut events) = mpsc::channel(64);
     let plan = std::sync::Arc::new(plan);
     let (stop_workers, workers_told) = watch::channel(false);

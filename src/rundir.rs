@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use creel_common::config::Role;
+use creel_common::secret::Secret;
 use serde::{Deserialize, Serialize};
 
 /// The run directory's name beside the configuration file.
@@ -112,7 +113,7 @@ impl RunDir {
     ///
     /// # Errors
     /// When it is there and cannot be read, or could be read by others.
-    pub fn token(&self, role: Role) -> anyhow::Result<Option<String>> {
+    pub fn token(&self, role: Role) -> anyhow::Result<Option<Secret>> {
         read_token(&self.token_path(role))
     }
 
@@ -165,7 +166,7 @@ fn read_json<T: for<'a> Deserialize<'a>>(path: &Path) -> anyhow::Result<Option<T
 ///
 /// # Errors
 /// When it cannot be read, is empty, or others may read it.
-pub fn read_token(path: &Path) -> anyhow::Result<Option<String>> {
+pub fn read_token(path: &Path) -> anyhow::Result<Option<Secret>> {
     let text = match fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -185,7 +186,7 @@ pub fn read_token(path: &Path) -> anyhow::Result<Option<String>> {
     if token.is_empty() {
         bail!("token {} is empty", path.display());
     }
-    Ok(Some(token.to_owned()))
+    Ok(Some(Secret::new(token)))
 }
 
 fn make_token(path: &Path, role: Role) -> anyhow::Result<()> {
@@ -231,12 +232,17 @@ mod tests {
         (dir, run)
     }
 
+    fn token(run: &RunDir, role: Role) -> String {
+        let token = run.token(role).expect("readable").expect("there");
+        token.expose().to_owned()
+    }
+
     #[test]
     fn tokens_are_made_once_and_only_their_owner_can_read_them() {
         let (_dir, run) = prepared();
-        let token = run.token(Role::Operate).expect("readable").expect("there");
+        let token = token(&run, Role::Operate);
         run.prepare().expect("again is fine");
-        assert_eq!(run.token(Role::Operate).expect("readable"), Some(token));
+        assert_eq!(self::token(&run, Role::Operate), token);
         let mode = |path: &Path| fs::metadata(path).expect("there").permissions().mode() & 0o777;
         assert_eq!(mode(&run.token_path(Role::Operate)), 0o600);
         assert_eq!(mode(run.path()), 0o700);
@@ -245,9 +251,8 @@ mod tests {
     #[test]
     fn each_role_has_its_own_token() {
         let (_dir, run) = prepared();
-        let token = |role| run.token(role).expect("readable").expect("there");
-        assert_ne!(token(Role::Operate), token(Role::Worker));
-        assert_ne!(token(Role::Operate), token(Role::Read));
+        assert_ne!(token(&run, Role::Operate), token(&run, Role::Worker));
+        assert_ne!(token(&run, Role::Operate), token(&run, Role::Read));
     }
 
     #[test]

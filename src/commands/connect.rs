@@ -8,6 +8,7 @@ use clap::Args;
 use creel_common::config::{Config, Role};
 use creel_common::log::Operate;
 use creel_common::log::remote::RemoteLog;
+use creel_common::secret::Secret;
 
 use crate::failure::usage;
 use crate::rundir::{self, RunDir};
@@ -44,18 +45,18 @@ impl Connect {
             None => base_url(&global.load()?, &run)?,
         };
         let token = self.token(global, &run)?;
-        let log = RemoteLog::new(&url, &token)
+        let log = RemoteLog::new(&url, token)
             .with_context(|| format!("cannot talk to a receiver at {url}"))?;
         Ok(Arc::new(log))
     }
 
-    fn token(&self, global: &Global, run: &RunDir) -> anyhow::Result<String> {
+    fn token(&self, global: &Global, run: &RunDir) -> anyhow::Result<Secret> {
         if let Some(path) = &self.token_file {
             return rundir::read_token(path)?
                 .ok_or_else(|| usage(format!("there is no token file {}", path.display())));
         }
         if let Some(token) = std::env::var(TOKEN_ENV).ok().filter(|t| !t.is_empty()) {
-            return Ok(token);
+            return Ok(Secret::new(token));
         }
         if let Some(token) = configured(global)? {
             return Ok(token);
@@ -71,7 +72,7 @@ impl Connect {
 }
 
 /// The configured operator's token, else a reader's; `None` when the configuration names none.
-fn configured(global: &Global) -> anyhow::Result<Option<String>> {
+fn configured(global: &Global) -> anyhow::Result<Option<Secret>> {
     if !global.config.exists() {
         return Ok(None);
     }
@@ -80,8 +81,7 @@ fn configured(global: &Global) -> anyhow::Result<Option<String>> {
     let Some(token) = of(Role::Operate).or_else(|| of(Role::Read)) else {
         return Ok(None);
     };
-    let secret = token.secret.resolve()?;
-    Ok(Some(secret.expose().trim().to_owned()))
+    Ok(Some(token.secret.resolve()?))
 }
 
 /// The URL of the configured private listener; with port 0, the one the receiver wrote down.

@@ -2,12 +2,10 @@
 
 use std::io::Write;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use creel_common::attempt::Attempt;
-use creel_common::delivery::{Delivery, Header};
+use creel_common::delivery::Delivery;
 use creel_common::ids::DeliveryId;
-use creel_common::log::{Find, Found, PAGE_MAX, Standing};
+use creel_common::log::wire::{AttemptView, FoundPage, FoundView, HeaderView, StandingView};
+use creel_common::log::{Find, PAGE_MAX, Standing};
 use creel_common::time::{Clock, SystemClock, Timestamp};
 use serde::Serialize;
 
@@ -111,12 +109,6 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct ListView {
-    items: Vec<DeliveryView>,
-    next: Option<u64>,
-}
-
 fn list(global: &Global, args: &ListArgs) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
     let now = now();
@@ -127,14 +119,14 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<()> {
         ..args.filter.find(now)
     };
     let page = block_on(async { Ok(log.find(find).await?) })?;
-    let view = ListView {
-        items: page.items.iter().map(|f| DeliveryView::of(f, false)).collect(),
+    let view = FoundPage {
+        items: page.items.iter().map(|f| FoundView::new(f, false)).collect(),
         next: page.next,
     };
     args.output.print(&view, |view| list_text(view, now))
 }
 
-fn list_text(view: &ListView, now: Timestamp) -> String {
+fn list_text(view: &FoundPage, now: Timestamp) -> String {
     if view.items.is_empty() {
         return "no deliveries".into();
     }
@@ -142,10 +134,13 @@ fn list_text(view: &ListView, now: Timestamp) -> String {
     for item in &view.items {
         let (standing, tone) = standings(&item.standings);
         sheet.row([
-            toned(&item.id, Tone::Plain),
-            toned(short(&item.source, 24), Tone::Plain),
-            toned(short(item.event_type.as_deref().unwrap_or("-"), 32), Tone::Plain),
-            toned(relative(item.received_at, now), Tone::Plain),
+            toned(item.id, Tone::Plain),
+            toned(short(&item.delivery.source, 24), Tone::Plain),
+            toned(
+                short(item.delivery.event_type.as_deref().unwrap_or("-"), 32),
+                Tone::Plain,
+            ),
+            toned(relative(item.delivery.received_at, now), Tone::Plain),
             toned(bytes(item.body_bytes), Tone::Plain),
             toned(standing, tone),
         ]);
@@ -197,8 +192,8 @@ fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let view = ShowView {
-        delivery: DeliveryView::of(&found, true),
-        attempts,
+        found: FoundView::new(&found, true),
+        attempts: attempts.iter().map(AttemptView::from).collect(),
     };
     args.output
         .print(&view, |view| show_text(view, &found.delivery, now()))
@@ -207,15 +202,15 @@ fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
 #[derive(Debug, Serialize)]
 struct ShowView {
     #[serde(flatten)]
-    delivery: DeliveryView,
-    attempts: Vec<Attempt>,
+    found: FoundView,
+    attempts: Vec<AttemptView>,
 }
 
 fn show_text(view: &ShowView, delivery: &Delivery, now: Timestamp) -> String {
-    let head = &view.delivery;
+    let head = &view.found.delivery;
     let mut text = format!(
         "{}\n  source    {}\n  event     {}\n  received  {} ({})\n  request   {} {}\n",
-        paint(BOLD, &head.id),
+        paint(BOLD, &view.found.id.to_string()),
         plain(&head.source),
         plain(head.event_type.as_deref().unwrap_or("-")),
         head.received_at,
@@ -230,15 +225,23 @@ fn show_text(view: &ShowView, delivery: &Delivery, now: Timestamp) -> String {
         text += &format!("  event id  {}\n", plain(id));
     }
     text += &format!("\n{}\n", paint(BOLD, "routes"));
-    text += &indented(&routes_text(&head.standings, now));
+    text += &indented(&routes_text(&view.found.standings, now));
     text += &format!("\n{}\n", paint(BOLD, "attempts"));
     text += &indented(&attempts_text(&view.attempts));
     text += &format!("\n{}\n", paint(BOLD, "headers"));
-    for (name, value) in &head.headers {
-        text += &format!("  {name}: {}\n", plain(value));
+    for header in &head.headers {
+        text += &header_text(header);
     }
-    text += &format!("\n{} {}\n", paint(BOLD, "body"), bytes(head.body_bytes));
+    text += &format!("\n{} {}\n", paint(BOLD, "body"), bytes(view.found.body_bytes));
     text + &body_text(delivery)
+}
+
+fn header_text(header: &HeaderView) -> String {
+    match (&header.value, &header.value_base64) {
+        (Some(value), _) => format!("  {}: {}\n", header.name, plain(value)),
+        (None, Some(coded)) => format!("  {}: (base64) {coded}\n", header.name),
+        (None, None) => format!("  {}:\n", header.name),
+    }
 }
 
 fn indented(text: &str) -> String {
@@ -272,7 +275,7 @@ fn routes_text(standings: &[StandingView], now: Timestamp) -> String {
     sheet.text()
 }
 
-fn attempts_text(attempts: &[Attempt]) -> String {
+fn attempts_text(attempts: &[AttemptView]) -> String {
     if attempts.is_empty() {
         return "none kept".into();
     }
@@ -304,88 +307,6 @@ fn body_text(delivery: &Delivery) -> String {
         out += "  … cut here; --body writes all of it\n";
     }
     out
-}
-
-/// A delivery as JSON.
-#[derive(Debug, Serialize)]
-pub struct DeliveryView {
-    /// Its id.
-    pub id: String,
-    /// Its source.
-    pub source: String,
-    /// Its event type.
-    pub event_type: Option<String>,
-    /// Milliseconds since 1970.
-    pub received_at: Timestamp,
-    /// HTTP method.
-    pub method: String,
-    /// Path and query.
-    pub target: String,
-    /// Header lines in order.
-    pub headers: Vec<(String, String)>,
-    /// The sender's address.
-    pub remote: Option<String>,
-    /// The sender's name for the event.
-    pub event_id: Option<String>,
-    /// Size of the body.
-    pub body_bytes: u64,
-    /// The body, where it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body_base64: Option<String>,
-    /// Where it stands, per route.
-    pub standings: Vec<StandingView>,
-}
-
-/// Where a delivery stands on one route, as JSON.
-#[derive(Debug, Serialize)]
-pub struct StandingView {
-    /// The route.
-    pub route: String,
-    /// Where it stands.
-    #[serde(flatten)]
-    pub standing: Standing,
-}
-
-impl DeliveryView {
-    /// The view of what was found.
-    pub fn of(found: &Found, body: bool) -> Self {
-        let Delivery { envelope, head, .. } = &found.delivery;
-        Self {
-            id: found.id.to_string(),
-            source: envelope.source.clone(),
-            event_type: envelope.event_type.clone(),
-            received_at: envelope.received_at,
-            method: head.method.clone(),
-            target: head.target.clone(),
-            headers: headers(&head.headers),
-            remote: head.remote.map(|ip| ip.to_string()),
-            event_id: head.event_id.clone(),
-            body_bytes: found.body_bytes,
-            body_base64: body.then(|| STANDARD.encode(&found.delivery.body)),
-            standings: found
-                .standings
-                .iter()
-                .map(|(route, standing)| StandingView {
-                    route: route.clone(),
-                    standing: standing.clone(),
-                })
-                .collect(),
-        }
-    }
-}
-
-/// Header lines as text. A value that is not UTF-8 is read as Latin-1, which loses no byte.
-pub fn headers(lines: &[Header]) -> Vec<(String, String)> {
-    lines
-        .iter()
-        .map(|line| {
-            let value = match std::str::from_utf8(&line.value) {
-                Ok(text) => text.to_owned(),
-                Err(_) => line.value.iter().map(|&byte| char::from(byte)).collect(),
-            };
-            (line.name.clone(), value)
-        })
-        .collect()
 }
 
 /// The word for a standing.
@@ -432,13 +353,5 @@ mod tests {
         let all = [view("a", Standing::Settled), view("b", Standing::Settled)];
         assert_eq!(standings(&all), ("settled".into(), Tone::Good));
         assert_eq!(standings(&[]), ("unrouted".into(), Tone::Warn));
-    }
-
-    #[test]
-    fn a_header_value_that_is_no_text_loses_no_byte() {
-        let lines = [Header::new("a", b"\xff\x01".to_vec()), Header::new("b", "ü")];
-        let shown = headers(&lines);
-        assert_eq!(shown[0].1.chars().map(|c| c as u32).collect::<Vec<_>>(), [0xff, 1]);
-        assert_eq!(shown[1].1, "ü");
     }
 }

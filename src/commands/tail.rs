@@ -8,7 +8,7 @@ use creel_common::log::{Find, Found, Operate, OperateError, Page, Standing};
 use creel_common::time::Timestamp;
 use serde::Serialize;
 
-use crate::commands::deliveries::{Filter, StandingView, Word, now};
+use crate::commands::deliveries::{Filter, Word, now};
 use crate::commands::{block_on, connect::Connect};
 use crate::output::{BAD, DIM, GOOD, Output, WARN, bytes, paint, plain, relative, short};
 use crate::settings::Global;
@@ -61,8 +61,8 @@ enum Line {
     },
     Standing {
         id: String,
-        #[serde(flatten)]
-        standing: StandingView,
+        route: String,
+        standing: Standing,
     },
 }
 
@@ -183,10 +183,8 @@ fn tell_standings(args: &Args, watch: &mut Watch, found: &Found) -> anyhow::Resu
         if news && *standing != Standing::Pending {
             let line = Line::Standing {
                 id: found.id.to_string(),
-                standing: StandingView {
-                    route: route.clone(),
-                    standing: standing.clone(),
-                },
+                route: route.clone(),
+                standing: standing.clone(),
             };
             args.output.stream(&line, text)?;
         }
@@ -212,12 +210,16 @@ fn text(line: &Line) -> String {
             short(event_type.as_deref().unwrap_or("-"), 40),
             paint(DIM, &bytes(*body_bytes)),
         ),
-        Line::Standing { id, standing } => standing_text(id, standing, now()),
+        Line::Standing {
+            id,
+            route,
+            standing,
+        } => standing_text(id, route, standing, now()),
     }
 }
 
-fn standing_text(id: &str, view: &StandingView, now: Timestamp) -> String {
-    let (colour, note) = match &view.standing {
+fn standing_text(id: &str, route: &str, standing: &Standing, now: Timestamp) -> String {
+    let (colour, note) = match standing {
         Standing::Settled => (GOOD, String::new()),
         Standing::Dead { reason, .. } => (BAD, format!(": {}", short(reason, 100))),
         Standing::Waiting { due, attempts } => (
@@ -226,6 +228,6 @@ fn standing_text(id: &str, view: &StandingView, now: Timestamp) -> String {
         ),
         Standing::Open { .. } | Standing::Pending => (DIM, String::new()),
     };
-    let word = paint(colour, view.standing.word());
-    format!("{now}  {id}  {} {word}{note}", plain(&view.route))
+    let word = paint(colour, standing.word());
+    format!("{now}  {id}  {} {word}{note}", plain(route))
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 use creel_common::config::{Config, Role};
 use creel_common::log::Work;
 use creel_common::log::remote::RemoteLog;
+use creel_common::secret::Secret;
 use creel_common::time::SystemClock;
 use creel_worker::{SetupError, Settings, Worker};
 
@@ -58,7 +59,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .block_on(async {
             let mut logs: Vec<Arc<dyn Work>> = Vec::new();
             for url in receivers(&config, &run, args)? {
-                let log = RemoteLog::new(&url, &token)
+                let log = RemoteLog::new(&url, token.clone())
                     .with_context(|| format!("cannot talk to a receiver at {url}"))?;
                 logs.push(Arc::new(log));
             }
@@ -99,15 +100,15 @@ fn receivers(config: &Config, run: &RunDir, args: &Args) -> anyhow::Result<Vec<S
         .collect()
 }
 
-fn token(config: &Config, run: &RunDir) -> anyhow::Result<String> {
+fn token(config: &Config, run: &RunDir) -> anyhow::Result<Secret> {
     let resolved = config
         .resolve_worker_token()
         .map_err(|problems| usage(problems.to_string()))?;
     if let Some(secret) = resolved.secrets {
-        return Ok(secret.expose().trim().to_owned());
+        return Ok(secret);
     }
     if let Some(token) = std::env::var("CREEL_TOKEN").ok().filter(|t| !t.is_empty()) {
-        return Ok(token);
+        return Ok(Secret::new(token));
     }
     if let Some(token) = configured_at_receiver(config)? {
         return Ok(token);
@@ -122,9 +123,9 @@ fn token(config: &Config, run: &RunDir) -> anyhow::Result<String> {
 }
 
 /// The receiver's own worker token, where both live in one configuration.
-fn configured_at_receiver(config: &Config) -> anyhow::Result<Option<String>> {
+fn configured_at_receiver(config: &Config) -> anyhow::Result<Option<Secret>> {
     let token = config.receiver.tokens.iter().find(|t| t.role == Role::Worker);
     let Some(token) = token else { return Ok(None) };
-    let secret = token.secret.resolve().map_err(|error| usage(error.to_string()))?;
-    Ok(Some(secret.expose().trim().to_owned()))
+    let secret = token.secret.resolve();
+    Ok(Some(secret.map_err(|error| usage(error.to_string()))?))
 }

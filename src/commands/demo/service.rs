@@ -63,7 +63,7 @@ impl Service {
             Err(error) => return Err(error.context(last(&lines))),
         };
         let token = run.token(Role::Operate)?.context("creel up made no token")?;
-        let log = RemoteLog::new(&format!("http://{}", addresses.private), &token)?;
+        let log = RemoteLog::new(&format!("http://{}", addresses.private), token)?;
         Ok(Self {
             up,
             run,

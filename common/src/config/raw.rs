@@ -19,7 +19,7 @@ use super::units::{parse_duration, parse_rate, parse_size, show_duration, show_s
 /// A value of the right shape.
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// `Text`, `Name`, `EnvVar`, `Url`, `Choice`
+    /// `Text`, `Name`, `EnvVar`, `Url`, `Choice`, `Provider`, `Kind`
     Text(String),
     /// `Path`, resolved
     Path(PathBuf),
@@ -319,7 +319,9 @@ impl Reader<'_> {
 /// A value without parts. The message says what was expected.
 fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
     match (shape, value) {
-        (Shape::Text, DeValue::String(typed)) => text(typed).map(Value::Text),
+        (Shape::Text | Shape::Provider | Shape::Kind, DeValue::String(typed)) => {
+            text(typed).map(Value::Text)
+        }
         (Shape::Name, DeValue::String(typed)) => name(typed).map(Value::Text),
         (Shape::EnvVar, DeValue::String(typed)) => env_var(typed).map(Value::Text),
         (Shape::Url, DeValue::String(typed)) => url(typed).map(Value::Text),
@@ -505,9 +507,9 @@ fn expected(wanted: &str, found: &DeValue<'_>) -> String {
 }
 
 /// What a shape looks like, in words.
-pub fn wanted(shape: Shape) -> &'static str {
+fn wanted(shape: Shape) -> &'static str {
     match shape {
-        Shape::Text => "a string",
+        Shape::Text | Shape::Provider | Shape::Kind => "a string",
         Shape::Name => "a name",
         Shape::Path => "a path in quotes",
         Shape::EnvVar => "the name of an environment variable",

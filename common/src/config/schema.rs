@@ -49,10 +49,14 @@ pub enum Shape {
     Text,
     /// `[a-z0-9][a-z0-9._-]{0,63}`
     Name,
-    /// A path, relative to the file's directory.
+    /// A path, relative to the file's directory; otherwise like `Text`.
     Path,
     /// The name of an environment variable.
     EnvVar,
+    /// The name of a provider pack.
+    Provider,
+    /// The name of a kind of destination.
+    Kind,
     /// `IP:PORT`
     Address,
     /// `IP/BITS` or a single address.

@@ -1,5 +1,6 @@
 //! What a file says, and what it is told when it is wrong.
 
+mod reference;
 mod reports;
 mod values;
 

@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::schema::is_env_var;
+
 /// A key with one of these in its name may hold a secret.
 const TELLING: [&str; 8] = [
     "secret",
@@ -18,7 +20,7 @@ const TELLING: [&str; 8] = [
 ];
 
 /// Keys that stand beside a secret and are none.
-const HARMLESS: [&str; 4] = ["env", "file", "role", "name"];
+const HARMLESS: [&str; 3] = ["file", "role", "name"];
 
 /// The text with every suspicious value replaced by as many `*`: all other places stay the same.
 ///
@@ -48,7 +50,8 @@ pub fn mask(source: &str, root: &DeTable<'_>, broken: Option<usize>) -> String {
 fn collect(table: &DeTable<'_>, within: bool, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         let name = key.get_ref().to_lowercase().replace('-', "_");
-        let harmless = HARMLESS.contains(&name.as_str());
+        let harmless = HARMLESS.contains(&name.as_str())
+            || (name == "env" && value.get_ref().as_str().is_some_and(is_env_var));
         let telling = TELLING.iter().any(|word| name.contains(word));
         visit(value, telling || (within && !harmless), spans);
     }
@@ -58,15 +61,15 @@ fn visit(value: &Spanned<DeValue<'_>>, telling: bool, spans: &mut Vec<Range<usiz
     match value.get_ref() {
         DeValue::Table(table) => collect(table, telling, spans),
         DeValue::Array(items) => items.iter().for_each(|item| visit(item, telling, spans)),
-        DeValue::String(text) if telling || holds_user(text) => spans.push(value.span()),
+        DeValue::String(text) if telling || secret_url(text) => spans.push(value.span()),
         _ => {}
     }
 }
 
-/// `postgres://user:password@host`
-fn holds_user(text: &str) -> bool {
+/// `postgres://user:password@host`, `https://host/?token=…`
+fn secret_url(text: &str) -> bool {
     text.split_once("://")
-        .is_some_and(|(_, rest)| rest.contains('@'))
+        .is_some_and(|(_, rest)| rest.contains(['@', '?']))
 }
 
 /// Lines at and behind `from` that may hold a secret, without what stands up to their `=`.
@@ -84,7 +87,7 @@ fn suspicious_lines(source: &str, from: usize) -> Vec<Range<usize>> {
             let key = line[..equals].to_lowercase().replace('-', "_");
             telling = TELLING.iter().any(|word| key.contains(word));
         }
-        if telling || line.contains('@') {
+        if telling || secret_url(line) {
             let start = equals.map_or(0, |equals| equals + 1);
             spans.push(at + start..at + line.len());
         }

@@ -108,11 +108,6 @@ impl Origin {
         }
     }
 
-    /// The directory that paths in the file are relative to.
-    pub fn directory(&self) -> &Path {
-        directory_of(&self.file)
-    }
-
     /// Where each finding stands.
     pub(super) fn locate(&self, findings: Vec<Finding>) -> Problems {
         let problems = findings.into_iter().map(|f| self.place(f)).collect();
@@ -283,12 +278,9 @@ impl fmt::Debug for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The directory that paths in `file` are relative to.
+/// The directory that paths in `file` are relative to; empty for the current one.
 pub(super) fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    file.parent().unwrap_or(Path::new(""))
 }
 
 fn plural(count: usize, word: &str) -> Option<String> {

@@ -112,3 +112,10 @@ pub fn is_name(text: &str) -> bool {
         && part(text.as_bytes()[0])
         && text.bytes().all(|b| part(b) || b"._-".contains(&b))
 }
+
+/// Whether `text` can be the name of an environment variable.
+pub fn is_env_var(text: &str) -> bool {
+    let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let first = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    first && text.len() <= 255 && text.bytes().all(part)
+}

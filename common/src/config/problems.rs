@@ -108,6 +108,17 @@ impl Origin {
         }
     }
 
+    /// One more error, found by whoever understands the setting at `path`
+    /// (`sources.github.secrets[0]`). It gets the line of what stands there, or around there.
+    pub fn error(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
+        self.locate(vec![Finding::error(path, message)])
+    }
+
+    /// One more warning, likewise.
+    pub fn warning(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
+        self.locate(vec![Finding::warning(path, message)])
+    }
+
     /// Where each finding stands.
     pub(super) fn locate(&self, findings: Vec<Finding>) -> Problems {
         let problems = findings.into_iter().map(|f| self.place(f)).collect();
@@ -297,9 +308,15 @@ fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
 
 /// The span, moved to where the text can be cut.
 fn within(source: &str, span: Range<usize>) -> Range<usize> {
-    let start = source.floor_char_boundary(span.start);
-    let end = source.ceil_char_boundary(span.end.max(span.start));
-    start..end.max(start)
+    let cut = |mut at: usize| {
+        at = at.min(source.len());
+        while !source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = cut(span.start);
+    start..cut(span.end).max(start)
 }
 
 fn line_and_column(source: &str, at: usize) -> (usize, usize) {

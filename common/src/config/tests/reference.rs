@@ -60,12 +60,12 @@ fn words(shape: Shape) -> String {
         Shape::Rate(min, max) => {
             format!("rate, {}", between(format!("{min}/s"), format!("{max}/s")))
         }
-        Shape::List(item, max) => format!("array of {}; at most {max}", words(*item)),
+        Shape::List(item, max) => format!("array of at most {max}: {}", words(*item)),
         Shape::OneOrMore(item, max) => format!("{}, or array of 1 to {max}", words(*item)),
         Shape::Texts => "table of texts".to_owned(),
-        Shape::Section(section) => format!("table: {}", section.title),
+        Shape::Section(section) => format!("table, `{}`", section.title),
         Shape::Secret(section) => section.title.to_owned(),
-        Shape::Named(section) => format!("tables {}", section.title),
+        Shape::Named(section) => format!("tables by name, `{}`", section.title),
     }
 }
 

@@ -109,11 +109,9 @@ creel.toml has 3 problems
 
 #[test]
 fn a_key_given_twice_is_told() {
-    let report = report("[log]\nlease = \"1s\"\nlease = \"2s\"\n");
-    assert!(
-        report.contains("creel.toml:2  not TOML: duplicate key")
-            || report.contains("creel.toml:3  not TOML: duplicate key"),
-        "{report}"
+    assert_eq!(
+        report("[log]\nlease = \"1s\"\n# again\nlease = \"2s\"\n"),
+        "creel.toml has 1 problem\n  creel.toml:4  not TOML: duplicate key"
     );
 }
 
@@ -486,4 +484,29 @@ fn a_slip_in_a_required_key_is_told_once() {
             "sources.a.provdier: unknown key; did you mean `provider`?",
         ]
     );
+}
+
+#[test]
+fn what_is_found_later_is_told_with_its_line_in_the_order_of_the_file() {
+    let config = parse_text(EXAMPLE).unwrap();
+    let mut problems = config
+        .origin
+        .warning("destinations.archive.path", "is on another disk");
+    problems.merge(
+        config
+            .origin
+            .error("sources.github.secrets[1]", "is no key"),
+    );
+    problems.merge(config.origin.error("worker.token", "is not given"));
+    assert_eq!(
+        problems.to_string(),
+        "\
+creel.toml has 2 problems and 1 warning
+  creel.toml:1   worker.token               is not given
+  creel.toml:14  sources.github.secrets[1]  is no key
+  creel.toml:23  destinations.archive.path  warning: is on another disk"
+    );
+    let mut none = Problems::default();
+    none.merge(problems.clone());
+    assert_eq!(none.to_string(), problems.to_string());
 }

@@ -61,6 +61,8 @@ fn no_report_shows_what_was_typed_where_a_secret_may_be() {
         format!("[sources.a]\nsecrets = [\n  \"{CANARY}\n]\n"),
         format!("[sources.a]\nsecrets = [{CANARY}]\n"),
         format!("[sources.a]\nsecrets = {{ env = {CANARY} }}\n"),
+        format!("[sources.a]\nsecrets = [\n  {{ env = \"A\" }},\n  \"{CANARY}==\n]\n"),
+        format!("[sources.a]\nsecrets = [\n  {CANARY}==\n]\n"),
         format!("[worker]\ntoken = {CANARY}\n"),
         format!("[worker]\ntoken =\n{CANARY}\n"),
         format!("[worker]\ntoken = \"\"\"\n{CANARY}\n"),

@@ -225,13 +225,14 @@ impl Check<'_> {
     /// Says what no route touches, unless a slip in a route may be why.
     fn unused(&mut self) {
         let ends = |what: &str| -> Vec<String> {
-            self.routes
-                .iter()
-                .filter_map(|route| route.opt(what))
-                .collect()
+            let routes = self.routes.iter();
+            routes.filter_map(|route| route.opt(what)).collect()
         };
         let (from, to) = (ends("source"), ends("destination"));
-        let slip = from.iter().any(|name| !self.sources.contains_key(name))
+        let slip = self.file.opt::<Vec<Fields>>("routes").is_none()
+            || from.len() < self.routes.len()
+            || to.len() < self.routes.len()
+            || from.iter().any(|name| !self.sources.contains_key(name))
             || to.iter().any(|name| !self.destinations.contains_key(name));
         if slip {
             return;

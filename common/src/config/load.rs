@@ -34,13 +34,12 @@ pub fn load(path: &Path, known: &Known) -> Result<Config, Problems> {
 pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems> {
     let (root, broken) = DeTable::parse_recoverable(text);
     let root = root.get_ref();
-    let first_broken = broken
-        .iter()
-        .filter_map(|error| error.span())
-        .map(|span| span.start)
-        .min();
     let places = Places::of(root);
-    let origin = Origin::new(path, mask::mask(text, root, first_broken), places.clone());
+    let origin = Origin::new(
+        path,
+        mask::mask(text, root, !broken.is_empty()),
+        places.clone(),
+    );
 
     let (file, mut findings) = raw::read(root, &FILE, directory_of(path));
     if !broken.is_empty() {

@@ -5,6 +5,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::schema::is_env_var;
+
 /// A key with one of these in its name may hold a secret.
 const TELLING: [&str; 8] = [
     "secret",
@@ -18,18 +20,17 @@ const TELLING: [&str; 8] = [
 ];
 
 /// Keys that stand beside a secret and are none.
-const HARMLESS: [&str; 4] = ["env", "file", "role", "name"];
+const HARMLESS: [&str; 3] = ["file", "role", "name"];
 
 /// The text with every suspicious value replaced by as many `*`: all other places stay the same.
 ///
-/// `broken`: where the file is no TOML. There the tree may be wrong about what is a value, so
-/// in those lines, and in all lines after the first of them that name a telling key, all
-/// behind the `=` is blotted out; so is what a line without a `=` holds there.
-pub fn mask(source: &str, root: &DeTable<'_>, broken: Option<usize>) -> String {
+/// In a file that is no TOML (`broken`) the tree may be wrong about what is a value, so that
+/// whole lines go.
+pub fn mask(source: &str, root: &DeTable<'_>, broken: bool) -> String {
     let mut spans = Vec::new();
     collect(root, false, &mut spans);
-    if let Some(from) = broken {
-        spans.extend(suspicious_lines(source, from));
+    if broken {
+        spans.extend(suspicious_lines(source));
     }
     let mut bytes = source.as_bytes().to_vec();
     for span in spans {
@@ -48,7 +49,8 @@ pub fn mask(source: &str, root: &DeTable<'_>, broken: Option<usize>) -> String {
 fn collect(table: &DeTable<'_>, within: bool, spans: &mut Vec<Range<usize>>) {
     for (key, value) in table {
         let name = key.get_ref().to_lowercase().replace('-', "_");
-        let harmless = HARMLESS.contains(&name.as_str());
+        let harmless = HARMLESS.contains(&name.as_str())
+            || (name == "env" && value.get_ref().as_str().is_some_and(is_env_var));
         let telling = TELLING.iter().any(|word| name.contains(word));
         visit(value, telling || (within && !harmless), spans);
     }
@@ -58,37 +60,50 @@ fn visit(value: &Spanned<DeValue<'_>>, telling: bool, spans: &mut Vec<Range<usiz
     match value.get_ref() {
         DeValue::Table(table) => collect(table, telling, spans),
         DeValue::Array(items) => items.iter().for_each(|item| visit(item, telling, spans)),
-        DeValue::String(text) if telling || holds_user(text) => spans.push(value.span()),
+        DeValue::String(text) if telling || secret_url(text) => spans.push(value.span()),
         _ => {}
     }
 }
 
-/// `postgres://user:password@host`
-fn holds_user(text: &str) -> bool {
+/// `postgres://user:password@host`, `https://host/?token=…`
+fn secret_url(text: &str) -> bool {
     text.split_once("://")
-        .is_some_and(|(_, rest)| rest.contains('@'))
+        .is_some_and(|(_, rest)| rest.contains(['@', '?']))
 }
 
-/// Lines at and behind `from` that may hold a secret, without what stands up to their `=`.
-fn suspicious_lines(source: &str, from: usize) -> Vec<Range<usize>> {
-    let from = source.floor_char_boundary(from);
-    // a value may have begun in an earlier line than the one that could not be read
-    let mut at = source[..from].rfind("=").map_or(0, |i| {
-        source[..i].rfind('\n').map_or(0, |newline| newline + 1)
-    });
+/// In a file that is no TOML: what stands behind the first `=` of every line that names a telling
+/// key, and the lines up to the next key or table.
+fn suspicious_lines(source: &str) -> Vec<Range<usize>> {
     let mut spans = Vec::new();
     let mut telling = false;
-    for line in source[at..].split_inclusive('\n') {
-        let equals = line.find('=');
-        if let Some(equals) = equals {
-            let key = line[..equals].to_lowercase().replace('-', "_");
-            telling = TELLING.iter().any(|word| key.contains(word));
+    let mut at = 0;
+    for line in source.split_inclusive('\n') {
+        let text = line.to_lowercase().replace('-', "_");
+        let begins = begins_something(line);
+        if begins {
+            telling = false;
         }
-        if telling || line.contains('@') {
-            let start = equals.map_or(0, |equals| equals + 1);
+        telling |= TELLING.iter().any(|word| text.contains(word));
+        if telling || secret_url(line) {
+            let start = match line.find('=') {
+                Some(equals) if begins => equals + 1,
+                _ => 0,
+            };
             spans.push(at + start..at + line.len());
         }
         at += line.len();
     }
     spans
+}
+
+/// Whether a line starts with `key =` or `[table`, and not inside of a value, where a secret's
+/// own padding may look like that.
+fn begins_something(line: &str) -> bool {
+    let line = line.trim_start();
+    let bare = |c: char| c.is_ascii_alphanumeric() || "_-. \t".contains(c);
+    match line.split_once('=') {
+        _ if line.starts_with('[') => line.trim_start_matches('[').starts_with(bare),
+        Some((key, value)) => !key.is_empty() && key.chars().all(bare) && !value.starts_with('='),
+        None => false,
+    }
 }

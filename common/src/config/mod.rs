@@ -7,15 +7,16 @@
 mod build;
 mod check;
 mod excerpts;
+mod json_schema;
 mod known;
 mod load;
 mod mask;
 mod places;
 mod problems;
 mod raw;
-pub mod schema;
+mod schema;
 mod secrets;
-pub mod settings;
+mod settings;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use ipnet::IpNet;
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
 
+pub use json_schema::schema;
 pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse};
 pub use problems::{Origin, Problem, Problems, Severity};

@@ -108,9 +108,15 @@ impl Origin {
         }
     }
 
-    /// The directory that paths in the file are relative to.
-    pub fn directory(&self) -> &Path {
-        directory_of(&self.file)
+    /// One more error, found by whoever understands the setting at `path`
+    /// (`sources.github.secrets[0]`). It gets the line of what stands there, or around there.
+    pub fn error(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
+        self.locate(vec![Finding::error(path, message)])
+    }
+
+    /// One more warning, likewise.
+    pub fn warning(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
+        self.locate(vec![Finding::warning(path, message)])
     }
 
     /// A problem that a role found with a setting, such as a secret in the wrong format.
@@ -288,12 +294,9 @@ impl fmt::Debug for Problems {
 
 impl std::error::Error for Problems {}
 
-/// The directory that paths in `file` are relative to.
+/// The directory that paths in `file` are relative to; empty for the current one.
 pub(super) fn directory_of(file: &Path) -> &Path {
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    }
+    file.parent().unwrap_or(Path::new(""))
 }
 
 fn plural(count: usize, word: &str) -> Option<String> {
@@ -310,9 +313,15 @@ fn widest<'a>(texts: impl Iterator<Item = &'a str>) -> usize {
 
 /// The span, moved to where the text can be cut.
 fn within(source: &str, span: Range<usize>) -> Range<usize> {
-    let start = source.floor_char_boundary(span.start);
-    let end = source.ceil_char_boundary(span.end.max(span.start));
-    start..end.max(start)
+    let cut = |mut at: usize| {
+        at = at.min(source.len());
+        while !source.is_char_boundary(at) {
+            at -= 1;
+        }
+        at
+    };
+    let start = cut(span.start);
+    start..cut(span.end).max(start)
 }
 
 fn line_and_column(source: &str, at: usize) -> (usize, usize) {

@@ -12,14 +12,14 @@ use url::Url;
 
 use super::places::{item_of, join};
 use super::problems::{About, Finding};
-use super::schema::{Absent, Key, NAME_MAX, Section, Shape, TEXT_MAX, is_name};
-use super::suggest::{hint, quoted};
+use super::schema::{Absent, Key, NAME_MAX, Section, Shape, TEXT_MAX, is_env_var, is_name};
+use super::suggest::{hint, nearest, quoted};
 use super::units::{parse_duration, parse_rate, parse_size, show_duration, show_size};
 
 /// A value of the right shape.
 #[derive(Debug, Clone)]
 pub enum Value {
-    /// `Text`, `Name`, `EnvVar`, `Url`, `Choice`
+    /// `Text`, `Name`, `EnvVar`, `Url`, `Choice`, `Provider`, `Kind`
     Text(String),
     /// `Path`, resolved
     Path(PathBuf),
@@ -149,6 +149,7 @@ impl Reader<'_> {
             path: path.to_owned(),
             ..Fields::default()
         };
+        let mut meant = Vec::new();
         for (name, value) in table {
             match section.key(name.get_ref()) {
                 Some(key) => {
@@ -158,11 +159,12 @@ impl Reader<'_> {
                 None if section.others.is_some() => {
                     self.other(path, name.get_ref(), value.get_ref(), &mut fields.others);
                 }
-                None => self.unknown_key(path, name.get_ref(), section),
+                None => meant.extend(self.unknown_key(path, name.get_ref(), section)),
             }
         }
         for key in section.keys {
-            if !table.contains_key(key.name) {
+            // a slip is told once: as an unknown key, not as a missing one too
+            if !table.contains_key(key.name) && !meant.contains(&key.name) {
                 let value = self.absent(path, key);
                 fields.values.extend(value.map(|value| (key.name, value)));
             }
@@ -171,11 +173,18 @@ impl Reader<'_> {
         fields
     }
 
-    fn unknown_key(&mut self, path: &str, name: &str, section: &'static Section) {
+    /// Answers with the key that may have been meant.
+    fn unknown_key(
+        &mut self,
+        path: &str,
+        name: &str,
+        section: &'static Section,
+    ) -> Option<&'static str> {
         let names = section.keys.iter().map(|key| key.name);
-        let message = format!("unknown key{}", hint(name, names));
+        let message = format!("unknown key{}", hint(name, names.clone()));
         let finding = Finding::error(join(path, name), message).about(About::Key);
         self.findings.push(finding);
+        nearest(name, names)
     }
 
     fn absent(&mut self, path: &str, key: &Key) -> Option<Value> {
@@ -319,7 +328,9 @@ impl Reader<'_> {
 /// A value without parts. The message says what was expected.
 fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
     match (shape, value) {
-        (Shape::Text, DeValue::String(typed)) => text(typed).map(Value::Text),
+        (Shape::Text | Shape::Provider | Shape::Kind, DeValue::String(typed)) => {
+            text(typed).map(Value::Text)
+        }
         (Shape::Name, DeValue::String(typed)) => name(typed).map(Value::Text),
         (Shape::EnvVar, DeValue::String(typed)) => env_var(typed).map(Value::Text),
         (Shape::Url, DeValue::String(typed)) => url(typed).map(Value::Text),
@@ -373,9 +384,7 @@ fn name(typed: &str) -> Result<String, String> {
 
 /// Never repeats what was typed: it might be the secret itself.
 fn env_var(typed: &str) -> Result<String, String> {
-    let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
-    let first = typed.bytes().next().is_some_and(|b| !b.is_ascii_digit());
-    if first && typed.len() <= 255 && typed.bytes().all(part) {
+    if is_env_var(typed) {
         return Ok(typed.to_owned());
     }
     Err("is no name of an environment variable: letters, digits and `_`".to_owned())
@@ -505,9 +514,9 @@ fn expected(wanted: &str, found: &DeValue<'_>) -> String {
 }
 
 /// What a shape looks like, in words.
-pub fn wanted(shape: Shape) -> &'static str {
+fn wanted(shape: Shape) -> &'static str {
     match shape {
-        Shape::Text => "a string",
+        Shape::Text | Shape::Provider | Shape::Kind => "a string",
         Shape::Name => "a name",
         Shape::Path => "a path in quotes",
         Shape::EnvVar => "the name of an environment variable",

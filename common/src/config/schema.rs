@@ -49,10 +49,14 @@ pub enum Shape {
     Text,
     /// `[a-z0-9][a-z0-9._-]{0,63}`
     Name,
-    /// A path, relative to the file's directory.
+    /// A path, relative to the file's directory; otherwise like `Text`.
     Path,
     /// The name of an environment variable.
     EnvVar,
+    /// The name of a provider pack.
+    Provider,
+    /// The name of a kind of destination.
+    Kind,
     /// `IP:PORT`
     Address,
     /// `IP/BITS` or a single address.
@@ -107,4 +111,11 @@ pub fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len())
         && part(text.as_bytes()[0])
         && text.bytes().all(|b| part(b) || b"._-".contains(&b))
+}
+
+/// Whether `text` can be the name of an environment variable.
+pub fn is_env_var(text: &str) -> bool {
+    let part = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let first = text.bytes().next().is_some_and(|b| !b.is_ascii_digit());
+    first && text.len() <= 255 && text.bytes().all(part)
 }

@@ -103,7 +103,8 @@ impl Config {
         look.finish(self, secrets)
     }
 
-    /// The directory that relative paths in a destination's settings start from.
+    /// The directory that relative paths in a destination's settings start from, to be joined
+    /// with them: it is empty for the current one.
     pub fn directory(&self) -> &Path {
         super::problems::directory_of(&self.path)
     }

@@ -42,7 +42,7 @@ const DAY: u64 = 24 * HOUR;
 
 /// The whole file.
 pub static FILE: Section = section(
-    "the file",
+    "creel.toml",
     "One file for all roles.",
     &[
         key(
@@ -160,7 +160,7 @@ pub static RECEIVER: Section = section(
 
 /// One of `[receiver] tokens`.
 pub static TOKEN: Section = Section {
-    title: "receiver.tokens",
+    title: "receiver.tokens[]",
     doc: "A token of the private listener.",
     keys: &[
         key(
@@ -321,7 +321,7 @@ pub static SOURCE: Section = section(
     &[
         key(
             "provider",
-            Shape::Text,
+            Shape::Provider,
             Required,
             "The provider pack; `creel providers list` shows them.",
         ),
@@ -390,7 +390,7 @@ pub static DESTINATION: Section = Section {
     doc: "A place that deliveries are loaded into.",
     keys: &[key(
         "type",
-        Shape::Text,
+        Shape::Kind,
         Required,
         "Its kind; the other settings are those of the kind.",
     )],
@@ -458,7 +458,7 @@ pub static ROUTE: Section = section(
 
 /// `[[routes]] match`
 pub static MATCH: Section = section(
-    "routes.match",
+    "routes[].match",
     "Which deliveries a route takes.",
     &[key(
         "event",
@@ -470,7 +470,7 @@ pub static MATCH: Section = section(
 
 /// `[[routes]] retry`
 pub static RETRY: Section = section(
-    "routes.retry",
+    "routes[].retry",
     "Pauses grow from try to try; each is drawn at random between nothing and its longest.",
     &[
         key(
@@ -514,7 +514,7 @@ pub static RETRY: Section = section(
 
 /// `[[routes]] breaker`
 pub static BREAKER: Section = section(
-    "routes.breaker",
+    "routes[].breaker",
     "While a destination is down only probes are sent, and no tries are used up.",
     &[
         key(
@@ -537,19 +537,3 @@ pub static BREAKER: Section = section(
         ),
     ],
 );
-
-/// Every section, in the order of the reference.
-pub static SECTIONS: [&Section; 12] = [
-    &RECEIVER,
-    &TOKEN,
-    &LOG,
-    &WORKER,
-    &SOURCE,
-    &DEDUPE,
-    &SECRET,
-    &DESTINATION,
-    &ROUTE,
-    &MATCH,
-    &RETRY,
-    &BREAKER,
-];

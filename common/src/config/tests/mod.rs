@@ -1,6 +1,9 @@
 //! What a file says, and what it is told when it is wrong.
 
+mod properties;
+mod reference;
 mod reports;
+mod secrets;
 mod values;
 
 use std::path::Path;

@@ -68,7 +68,7 @@ impl Sheet {
     pub fn new(columns: &[&str]) -> Self {
         let mut table = Table::new();
         table
-            .load_preset(presets::NOTHING)
+            .load_style(presets::NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             // colours are taken off by the stream, where it is no terminal
             .enforce_styling();

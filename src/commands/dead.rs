@@ -26,7 +26,17 @@ use crate::settings::Global;
 pub enum Command {
     List(ListArgs),
     Show(ShowArgs),
+    /// Give dead letters fresh attempts
+    ///
+    /// Chosen by id or by filter; everything that is given must hold. Says how many that are and
+    /// asks first. Recorded durably: who, when, why, how many. It works in steps and may be
+    /// interrupted and repeated at any time.
     Reprocess(ChangeArgs),
+    /// Drop dead letters for good
+    ///
+    /// Chosen by id or by filter; everything that is given must hold. Says how many that are and
+    /// asks first. Recorded durably: who, when, why, how many. The deliveries themselves stay in
+    /// the log until its retention is over.
     Discard(ChangeArgs),
 }
 
@@ -58,10 +68,7 @@ pub struct ShowArgs {
     connect: Connect,
 }
 
-/// Choose dead letters by id or by filter; everything that is given must hold
-///
-/// Says how many that are and asks first. Recorded durably: who, when, why, how many. It works in
-/// steps and may be interrupted and repeated at any time.
+// Which dead letters. No doc comment: it would be shown instead of the verb's.
 #[derive(Debug, clap::Args)]
 pub struct ChangeArgs {
     /// The dead letters of these deliveries

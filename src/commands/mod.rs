@@ -74,7 +74,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Log(command) => log::run(global, &command),
         #[cfg(all(feature = "receiver", feature = "worker"))]
         Command::Bench(args) => bench::run(&args),
-        Command::Schema(args) => schema::run(&args),
+        Command::Schema(args) => schema::run(global, &args),
         Command::Completions(args) => completions::run(&args),
         #[cfg(all(feature = "receiver", feature = "worker"))]
         Command::BenchServer(args) => bench::server::run(&args),

@@ -43,7 +43,7 @@ pub struct ListArgs {
     connect: Connect,
 }
 
-/// One or more routes.
+// One or more routes. No doc comment: it would be shown instead of the verb's.
 #[derive(Debug, clap::Args)]
 pub struct NameArgs {
     /// The routes

@@ -1,5 +1,7 @@
 //! `creel schema`: the configuration's JSON Schema.
 
+use crate::settings::Global;
+
 /// Print the JSON Schema of the configuration file
 ///
 /// Editors that know JSON Schema for TOML (Taplo, Even Better TOML) complete and check
@@ -9,7 +11,7 @@
 pub struct Args {}
 
 /// Prints the schema.
-pub fn run(_: &Args) -> anyhow::Result<()> {
-    let schema = creel_common::config::schema();
+pub fn run(global: &Global, _: &Args) -> anyhow::Result<()> {
+    let schema = creel_common::config::schema(&global.known());
     crate::output::line(&serde_json::to_string_pretty(&schema)?)
 }

@@ -119,11 +119,6 @@ impl Origin {
         self.locate(vec![Finding::warning(path, message)])
     }
 
-    /// A problem that a role found with a setting, such as a secret in the wrong format.
-    pub fn error(&self, path: impl Into<String>, message: impl Into<String>) -> Problems {
-        self.locate(vec![Finding::error(path, message)])
-    }
-
     /// Where each finding stands.
     pub(super) fn locate(&self, findings: Vec<Finding>) -> Problems {
         let problems = findings.into_iter().map(|f| self.place(f)).collect();

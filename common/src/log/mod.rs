@@ -4,7 +4,28 @@
 //! Three groups of verbs, so that a caller asks for no more than it needs:
 //! [`Intake`] (the receiver), [`Work`] (workers), [`Operate`] (people).
 
+mod attempts;
+pub mod block;
+pub mod breaker;
 pub mod codec;
+mod committer;
+pub mod cursor;
+pub mod decide;
+mod desk;
+mod due;
+mod gate;
+mod keeper;
+pub mod keys;
+pub mod lane;
+pub mod lender;
+pub mod local;
+mod operate;
+mod query;
+pub mod rate;
+mod retention;
+pub mod shelf;
+pub mod spans;
+mod state;
 
 use std::time::Duration;
 
@@ -143,6 +164,17 @@ pub struct Settled {
     pub outcome: Outcome,
     /// What the worker saw.
     pub report: Report,
+}
+
+impl Settled {
+    /// A delivery given back untried.
+    pub fn released(offset: Offset) -> Self {
+        Self {
+            offset,
+            outcome: Outcome::Released,
+            report: Report::default(),
+        }
+    }
 }
 
 /// Why a lease could not be served.

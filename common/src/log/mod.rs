@@ -13,6 +13,7 @@ pub mod cursor;
 pub mod decide;
 mod desk;
 mod due;
+pub mod frames;
 mod gate;
 mod keeper;
 pub mod keys;
@@ -22,10 +23,13 @@ pub mod local;
 mod operate;
 mod query;
 pub mod rate;
+#[cfg(feature = "remote")]
+pub mod remote;
 mod retention;
 pub mod shelf;
 pub mod spans;
 mod state;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -96,6 +100,7 @@ pub trait Intake: Send + Sync + 'static {
 }
 
 /// How much of one route a worker wants.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
     /// The route.
@@ -225,6 +230,7 @@ pub trait Work: Send + Sync + 'static {
 }
 
 /// Where a delivery stands on one route.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Standing {
@@ -307,6 +313,7 @@ pub struct Page<T> {
 }
 
 /// A dead letter.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// The delivery.
@@ -330,6 +337,7 @@ pub struct DeadLetter {
 }
 
 /// Which dead letters. Everything that is given must hold; at least one thing must be given.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
@@ -361,6 +369,7 @@ pub struct Selection {
 pub const CHANGE_MAX: u32 = 1000;
 
 /// What an operator's call did.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// How many were (or with `dry_run` would be) changed.
@@ -370,6 +379,7 @@ pub struct Changed {
 }
 
 /// Who changes something, and why: recorded durably.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// Who, as the token or the operator says.
@@ -379,6 +389,7 @@ pub struct Actor {
 }
 
 /// Where a rewind goes.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RewindTo {
@@ -391,6 +402,7 @@ pub enum RewindTo {
 }
 
 /// A route as operators see it.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// Its name.
@@ -424,6 +436,7 @@ pub struct RouteStatus {
 }
 
 /// One recorded act of an operator.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// When.

@@ -7,7 +7,7 @@ use http::Method;
 use super::algorithm::{self, Algorithm};
 use super::clock::Tolerance;
 use super::condition::Condition;
-use super::document::{Entry, Fields, Node, Problems, Value, unknown};
+use super::document::{Entry, Fields, Node, Value, unknown};
 use super::json::Pointer;
 use super::key::KeyFormat;
 use super::pipeline::{self, Locator, Params, Pipeline, Role};

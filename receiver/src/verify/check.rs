@@ -139,13 +139,15 @@ pub(crate) fn algorithm(block: &Block, view: &View<'_>) -> Result<Algorithm, Rea
             default,
         } => (from, names, default),
     };
-    let Some((_, values)) = pipeline::first(from, view)? else {
+    let values = pipeline::first(from, view)?.map(|(_, values)| values);
+    let values = values.unwrap_or_default();
+    if values.is_empty() {
         return default.ok_or(Reason::UnknownAlgorithm);
-    };
+    }
     let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
     names
         .iter()
-        .find(|(known, _)| known.as_bytes() == name)
+        .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
         .map(|(_, algorithm)| *algorithm)
         .ok_or(Reason::UnknownAlgorithm)
 }

@@ -101,6 +101,13 @@ impl Scene {
     }
 }
 
+impl Scene {
+    /// A secret such as the sender's, but not his.
+    pub fn another_secret(&self, sender: usize) -> String {
+        new_secret(SENDERS[sender].provider)
+    }
+}
+
 fn new_secret(provider: &str) -> String {
     let bits: [u8; 24] = rand::random();
     match provider {

@@ -57,8 +57,10 @@ impl Senders {
     /// # Errors
     /// When the HTTP client cannot be made.
     pub fn new(public: SocketAddr, events: Vec<Event>) -> anyhow::Result<Arc<Self>> {
+        creel_common::tls::install_provider();
         let client = reqwest::Client::builder()
             .no_proxy()
+            .tls_certs_only([])
             .timeout(ANSWER_WITHIN)
             .build()
             .context("cannot make an HTTP client")?;
@@ -145,13 +147,11 @@ impl Senders {
     }
 
     async fn try_once(&self, event: &Event) -> Option<(u16, bytes::Bytes)> {
-        let mut request = self
+        let request = self
             .client
             .post(format!("{}{}", self.base, event.target))
+            .headers(event.headers.clone())
             .body(event.body.clone());
-        for (name, value) in &event.headers {
-            request = request.header(name, value);
-        }
         let response = request.send().await.ok()?;
         let status = response.status().as_u16();
         Some((status, response.bytes().await.ok()?))

@@ -7,6 +7,7 @@ mod cli;
 mod commands;
 #[cfg(feature = "worker")]
 mod destinations;
+mod engine;
 mod failure;
 mod lifeline;
 mod logging;

@@ -13,7 +13,7 @@ pub mod log;
 pub mod outcome;
 pub mod retry;
 pub mod secret;
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod time;
 #[cfg(feature = "remote")]

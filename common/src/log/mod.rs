@@ -4,10 +4,31 @@
 //! Three groups of verbs, so that a caller asks for no more than it needs:
 //! [`Intake`] (the receiver), [`Work`] (workers), [`Operate`] (people).
 
+mod attempts;
+pub mod block;
+pub mod breaker;
 pub mod codec;
+mod committer;
+pub mod cursor;
+pub mod decide;
+mod desk;
+mod due;
 pub mod frames;
+mod gate;
+mod keeper;
+pub mod keys;
+pub mod lane;
+pub mod lender;
+pub mod local;
+mod operate;
+mod query;
+pub mod rate;
 #[cfg(feature = "remote")]
 pub mod remote;
+mod retention;
+pub mod shelf;
+pub mod spans;
+mod state;
 pub mod wire;
 
 use std::time::Duration;
@@ -148,6 +169,17 @@ pub struct Settled {
     pub outcome: Outcome,
     /// What the worker saw.
     pub report: Report,
+}
+
+impl Settled {
+    /// A delivery given back untried.
+    pub fn released(offset: Offset) -> Self {
+        Self {
+            offset,
+            outcome: Outcome::Released,
+            report: Report::default(),
+        }
+    }
 }
 
 /// Why a lease could not be served.

@@ -30,6 +30,7 @@ mod request;
 mod scheme;
 mod template;
 mod url;
+pub mod vectors;
 mod verifier;
 
 pub use document::Problem;

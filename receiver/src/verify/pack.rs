@@ -22,7 +22,11 @@ pub struct PackError {
 
 fn list(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
-    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    let noun = if problems.len() == 1 {
+        "problem"
+    } else {
+        "problems"
+    };
     format!("{} {noun}{}", problems.len(), lines.concat())
 }
 
@@ -267,9 +271,7 @@ fn options(root: &Node, text: &str) -> Result<Vec<OptionSpec>, Vec<Problem>> {
     {
         for entry in table.entries() {
             let at = table.path(&entry.name);
-            specs.extend(
-                Fields::of(&entry.node, &at, &problems).map(|f| option(&entry.name, f)),
-            );
+            specs.extend(Fields::of(&entry.node, &at, &problems).map(|f| option(&entry.name, f)));
         }
     }
     problems.finish(specs)
@@ -368,7 +370,11 @@ fn body_authenticated(fields: &Fields<'_>, scheme: &Scheme) -> bool {
     match fields.boolean("body_authenticated") {
         Some(true) if !covered => {
             let message = "`signed` does not cover the body: name {body} in it";
-            fields.problem(&fields.span_of("body_authenticated"), "body_authenticated", message);
+            fields.problem(
+                &fields.span_of("body_authenticated"),
+                "body_authenticated",
+                message,
+            );
             false
         }
         Some(said) => said,

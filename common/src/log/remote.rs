@@ -107,6 +107,14 @@ impl RemoteLog {
         Ok(self.get("v1/log", &[]).await?)
     }
 
+    /// The configured sources.
+    ///
+    /// # Errors
+    /// [`OperateError::Unavailable`] when the receiver is out of reach.
+    pub async fn sources(&self) -> Result<Vec<SourceView>, OperateError> {
+        Ok(self.get("v1/sources", &[]).await?)
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&format!("{}{path}", self.base.path()));

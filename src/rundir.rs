@@ -89,24 +89,25 @@ impl RunDir {
     /// # Errors
     /// When the directory cannot be written, or a token could be read by others.
     pub fn prepare(&self) -> anyhow::Result<()> {
-        let make = |path: &Path| {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(path)
-                .with_context(|| {
-                    format!(
-                        "cannot make the run directory {}; name another with --run-dir",
-                        path.display()
-                    )
-                })
-        };
-        make(&self.0)?;
-        make(&self.0.join("tokens"))?;
+        self.make(&self.0)?;
+        self.make(&self.0.join("tokens"))?;
         for role in [Role::Operate, Role::Read, Role::Worker] {
             make_token(&self.token_path(role), role)?;
         }
         Ok(())
+    }
+
+    fn make(&self, path: &Path) -> anyhow::Result<()> {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .with_context(|| {
+                format!(
+                    "cannot make the run directory {}; name another with --run-dir",
+                    path.display()
+                )
+            })
     }
 
     /// The token of a role, if there is one here.
@@ -125,6 +126,15 @@ impl RunDir {
     /// The processes of `creel up`, as it last said.
     pub fn processes(&self) -> anyhow::Result<Option<Processes>> {
         read_json(&self.processes_path())
+    }
+
+    /// Says where the receiver is bound.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn write_addresses(&self, addresses: &Addresses) -> anyhow::Result<()> {
+        self.make(&self.0)?;
+        write_json(&self.addresses_path(), addresses)
     }
 
     /// Says which processes run.

@@ -77,7 +77,7 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Schema(args) => schema::run(global, &args),
         Command::Completions(args) => completions::run(&args),
         #[cfg(all(feature = "receiver", feature = "worker"))]
-        Command::BenchServer(args) => bench::server::run(&args),
+        Command::BenchServer(args) => bench::server::run(global, &args),
     }
 }
 

@@ -152,7 +152,7 @@ fn measure(
     }
     // names of events differ from row to row, so that none is a duplicate
     let run = run.wrapping_add(rand::random());
-    let mut subject = Subject::start(bench, system)?;
+    let subject = Subject::start(bench, system)?;
     let requests = Requests::new(subject::PATH, run, bodies);
     let load = Load {
         address: subject.address(),

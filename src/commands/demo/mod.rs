@@ -157,8 +157,12 @@ impl Stage {
         senders: &Senders,
         total: u64,
     ) -> anyhow::Result<()> {
-        senders.until_answered(total * 2 / 5).await;
+        // all connections busy, so that requests are under way when it dies
+        senders.until_answered(total * 7 / 20).await;
+        senders.hurry(true);
+        senders.until_answered(total * 8 / 20).await;
         let killed = service.kill_receiver()?;
+        senders.hurry(false);
         let at = Instant::now();
         say(args, &format!("receiver (process {killed}) killed with -9"));
         service.until_ready_again(killed).await?;

@@ -19,6 +19,7 @@ mod sources;
 mod stop;
 mod when;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -31,7 +32,8 @@ fn main() -> ExitCode {
         Err(error) => {
             let code = failure::code(&error);
             if let Some(text) = failure::text(&error) {
-                anstream::eprintln!("creel: {text}");
+                // nobody may be reading any more; the code says it too
+                let _ = writeln!(anstream::stderr(), "creel: {text}");
             }
             ExitCode::from(code)
         }

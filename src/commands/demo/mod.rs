@@ -13,6 +13,7 @@ mod sender;
 mod service;
 mod sink;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +77,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// A line of what goes on; to stderr, so that stdout is the report alone.
 fn say(args: &Args, text: &str) {
     if !args.output.json {
-        anstream::eprintln!("{text}");
+        // whoever went away does not want to know
+        let _ = writeln!(anstream::stderr(), "{text}");
     }
 }
 

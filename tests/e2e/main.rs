@@ -1,0 +1,5 @@
+//! creel from outside: the real binary, real sockets, real disks.
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod trace;

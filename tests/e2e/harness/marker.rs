@@ -16,6 +16,10 @@ impl Marker {
         Self(number)
     }
 
+    pub fn number(self) -> u64 {
+        self.0
+    }
+
     /// The markers in `bytes`, in order.
     pub fn all_in(bytes: &[u8]) -> impl Iterator<Item = Self> {
         memchr::memmem::find_iter(bytes, PREFIX).filter_map(|at| {

@@ -105,6 +105,12 @@ impl<'h> Disk<'h> {
         self.materialise(at, &mut Dice::strict(), dir)
     }
 
+    /// The directory as the running kernel showed it at `at`, nothing lost: where
+    /// this differs from the real one, the trace was not understood.
+    pub fn uncut(&self, at: Tick, dir: &Path) -> io::Result<()> {
+        self.materialise(at, &mut Dice::sparing(), dir).map(drop)
+    }
+
     fn materialise(&self, at: Tick, dice: &mut Dice, dir: &Path) -> io::Result<Cut> {
         let names = self.names(at, dice);
         self.write_dir(ROOT, &names, at, dice, dir)?;
@@ -258,7 +264,7 @@ impl<'h> Disk<'h> {
 
 /// What decides about all that no sync has made sure.
 struct Dice {
-    /// `None`: nothing survives.
+    /// `None`: `keep` decides, and is 0 or 1.
     rng: Option<StdRng>,
     /// How likely a write survives whole, the same for one cut: cuts that keep
     /// nearly all or nearly nothing find other faults than those in between.
@@ -285,17 +291,26 @@ impl Dice {
         }
     }
 
+    fn sparing() -> Self {
+        Self {
+            rng: None,
+            keep: 1.0,
+            cut: Cut::default(),
+        }
+    }
+
     /// What is left of an edit that no sync covered.
     fn fate(&mut self, edit: &Edit) -> Option<Edit> {
-        let Some(rng) = &mut self.rng else {
-            self.cut.dropped += 1;
-            return None;
+        let keep = match &mut self.rng {
+            Some(rng) => rng.random_bool(self.keep),
+            None => self.keep > 0.0,
         };
-        if rng.random_bool(self.keep) {
+        if keep {
             self.cut.kept += 1;
             return Some(edit.clone());
         }
-        if rng.random_bool(0.5)
+        if let Some(rng) = &mut self.rng
+            && rng.random_bool(0.5)
             && let Some(torn) = tear(edit, rng)
         {
             self.cut.torn += 1;
@@ -314,12 +329,12 @@ impl Dice {
     ) -> BTreeMap<Inode, usize> {
         let mut prefix = |(&dir, &all): (&Inode, &usize)| {
             let least = sure.get(&dir).copied().unwrap_or(0);
-            (
-                dir,
-                self.rng
-                    .as_mut()
-                    .map_or(least, |rng| rng.random_range(least..=all)),
-            )
+            let survive = match &mut self.rng {
+                Some(rng) => rng.random_range(least..=all),
+                None if self.keep > 0.0 => all,
+                None => least,
+            };
+            (dir, survive)
         };
         all.iter().map(&mut prefix).collect()
     }

@@ -15,6 +15,7 @@ mod coverage;
 mod disk;
 mod history;
 mod namespace;
+mod real;
 #[cfg(test)]
 mod script;
 mod step;
@@ -23,3 +24,4 @@ pub use coverage::{Acked, Coverage, acks_are_covered};
 pub use disk::{Cut, Disk, Trust};
 pub use history::{History, Tick};
 pub use namespace::Snapshot;
+pub use real::differences;

@@ -241,6 +241,7 @@ fn act(call: &Call, place: &Place) -> Result<Option<Act>> {
             ensure!(at.is_none(), "a symbolic link in the directory");
             None
         }
+        "chdir" | "fchdir" => bail!("relative paths mean something else from here on"),
         "io_uring_setup" => bail!("io_uring hides its writes from a trace"),
         "clone" | "clone3" | "fork" | "vfork" => spawned(call)?,
         _ => None,

@@ -23,8 +23,8 @@ const RECONNECT: Duration = Duration::from_millis(5);
 /// One `Load` outlives the receivers it talks to: its markers never repeat.
 #[derive(Clone)]
 pub struct Load {
-    pub connections: usize,
-    pub sizes: Sizes,
+    connections: usize,
+    sizes: Sizes,
     next: Arc<AtomicU64>,
 }
 
@@ -61,6 +61,14 @@ impl Load {
             connections,
             sizes,
             next: Arc::default(),
+        }
+    }
+
+    /// The same senders over another number of connections.
+    pub fn over(&self, connections: usize) -> Self {
+        Self {
+            connections,
+            ..self.clone()
         }
     }
 

@@ -1,7 +1,6 @@
 //! Reading a log back with the receiver stopped: `creel log verify` and `export`.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -33,12 +32,12 @@ pub struct Exported {
     pub headers: Vec<(String, String)>,
 }
 
-/// Verifies the log in `data`.
+/// Verifies the log of `site`.
 ///
 /// # Errors
 /// How the command ended, when it printed no report.
-pub async fn verify(site: &Site, data: &Path) -> Result<Verified, Exit> {
-    let command = site.creel_on(data, &["log", "verify", "--json"]);
+pub async fn verify(site: &Site) -> Result<Verified, Exit> {
+    let command = site.creel(&["log", "verify", "--json"]);
     let exit = Process::run("creel log verify", command, WITHIN).await;
     let Ok(report) = serde_json::from_str::<Value>(&exit.stdout) else {
         return Err(exit);
@@ -68,12 +67,12 @@ pub async fn verify(site: &Site, data: &Path) -> Result<Verified, Exit> {
     })
 }
 
-/// Every delivery in `data` by its id.
+/// Every delivery in the log of `site` by its id.
 ///
 /// # Errors
 /// How the command ended, when that was not well.
-pub async fn export(site: &Site, data: &Path) -> Result<BTreeMap<String, Exported>, Exit> {
-    let command = site.creel_on(data, &["log", "export"]);
+pub async fn export(site: &Site) -> Result<BTreeMap<String, Exported>, Exit> {
+    let command = site.creel(&["log", "export"]);
     let exit = Process::run("creel log export", command, WITHIN).await;
     if exit.code() != Some(0) {
         return Err(exit);

@@ -143,6 +143,17 @@ impl Process {
         kib.unwrap_or(0u64) * 1024
     }
 
+    /// Waits for the end after a kill; a strace that does not follow is killed too.
+    fn reap(&mut self) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn unexpected_errors(&self, log: &str) -> Vec<String> {
         let unexpected = |line: &&str| {
             is_error(line) && !self.allowed.iter().any(|allowed| line.contains(allowed))
@@ -155,7 +166,7 @@ impl Drop for Process {
     fn drop(&mut self) {
         if self.child.try_wait().is_ok_and(|ended| ended.is_none()) {
             self.signal(Signal::KILL);
-            let _ = self.child.wait();
+            self.reap();
         }
         let log = self.stderr.to_end();
         let errors = self.unexpected_errors(&log);
@@ -181,13 +192,20 @@ fn is_error(line: &str) -> bool {
         || line.split_whitespace().take(3).any(|word| word == "ERROR")
 }
 
-/// The child of strace; strace prints why if there is none.
+/// The traced child of strace. Strace forks for itself as well: the one that
+/// runs another program is creel.
 async fn traced_child(strace: Pid, stderr: &Captured) -> Pid {
-    let children = format!("/proc/{0}/task/{0}/children", strace.as_raw_pid());
+    let strace = strace.as_raw_pid();
+    let program = |pid: i32| fs::read_link(format!("/proc/{pid}/exe")).ok();
     eventually("a child of strace", Duration::from_secs(10), async || {
-        let text = fs::read_to_string(&children);
-        let text = text.unwrap_or_else(|error| panic!("{children}: {error}: {}", stderr.so_far()));
-        Pid::from_raw(text.split_whitespace().next()?.parse().ok()?)
+        let children = fs::read_to_string(format!("/proc/{strace}/task/{strace}/children"));
+        let children = children.unwrap_or_else(|error| panic!("{error}: {}", stderr.so_far()));
+        let runs_another =
+            |&pid: &i32| program(pid).is_some_and(|one| Some(one) != program(strace));
+        let mut pids = children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok());
+        Pid::from_raw(pids.find(runs_another)?)
     })
     .await
 }

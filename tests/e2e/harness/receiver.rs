@@ -43,11 +43,8 @@ impl Receiver {
 
     /// Starts one and waits until it has bound its listeners, or has ended.
     pub async fn bind(site: &Site, strace: Option<&Strace>) -> Result<Self, StartFailed> {
-        let addresses = site.path("addresses.json");
+        let addresses = site.config().with_extension("addresses.json");
         let _ = fs::remove_file(&addresses);
-        // the data directory's parent: what the power-cut model watches
-        fs::create_dir_all(site.data().parent().expect("a directory below the site"))
-            .expect("ours");
         let subcommand = [
             "receiver",
             "--addresses-file",

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 
 use rand::RngExt;
 use tempfile::TempDir;
@@ -31,23 +32,50 @@ impl Role {
 }
 
 /// A temporary directory with `creel.toml`, `tokens/` and, once creel ran, `data/`.
+///
+/// `disk/` is what a power cut is simulated on: everything that creel is to keep
+/// is below it, and nothing else.
 pub struct Site {
-    dir: TempDir,
+    dir: Arc<TempDir>,
+    config: PathBuf,
+    data: PathBuf,
 }
 
 impl Site {
     /// A site with the source `github`; `log` is added to the section `[log]`,
     /// `rest` stands after everything else.
     pub fn new(log: &str, rest: &str) -> Self {
+        let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
+        let data = dir.path().join("disk").join("data");
         let site = Self {
-            dir: tempfile::tempdir().expect("a temporary directory"),
+            config: dir.path().join("creel.toml"),
+            data,
+            dir,
         };
         fs::create_dir(site.path("tokens")).expect("a new directory");
+        fs::create_dir(site.disk()).expect("a new directory");
         for role in Role::ALL {
             let token: [u8; 32] = rand::rng().random();
             write_private(&site.token_file(role), &format!("{}\n", hex::encode(token)));
         }
-        write_private(&site.config(), &site.config_text(log, rest));
+        write_private(&site.config, &site.config_text(log, rest));
+        site
+    }
+
+    /// The same site with another disk: a copy, or what a power cut left. `name`
+    /// is new, and names its config.
+    pub fn with_disk(&self, name: &str, disk: &Path) -> Self {
+        let text = fs::read_to_string(&self.config).expect("the site's config");
+        let data = disk.join("data");
+        let here = format!("path = \"{}\"", self.data.display());
+        assert!(text.contains(&here), "the config names the data directory");
+        let site = Self {
+            dir: Arc::clone(&self.dir),
+            config: self.path(&format!("{name}.toml")),
+            data,
+        };
+        let there = format!("path = \"{}\"", site.data.display());
+        write_private(&site.config, &text.replace(&here, &there));
         site
     }
 
@@ -69,6 +97,7 @@ impl Site {
              [log]\n\
              engine = \"sled\"\n\
              path = \"{}\"\n\
+             reserve = \"1MiB\"\n\
              {log}\n\n\
              [sources.github]\n\
              provider = \"github\"\n\
@@ -89,13 +118,25 @@ impl Site {
         self.dir.path()
     }
 
-    pub fn config(&self) -> PathBuf {
-        self.path("creel.toml")
+    /// Leaves the directory behind, for a look at what failed.
+    pub fn keep(&self) {
+        std::mem::forget(Arc::clone(&self.dir));
+    }
+
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// The data directory; creel makes it.
-    pub fn data(&self) -> PathBuf {
-        self.path("disk").join("data")
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// The directory that holds the data directory.
+    pub fn disk(&self) -> &Path {
+        self.data
+            .parent()
+            .expect("the data directory is on the disk")
     }
 
     pub fn token_file(&self, role: Role) -> PathBuf {
@@ -109,30 +150,19 @@ impl Site {
 
     /// `creel SUBCOMMAND… --config FILE` in this site.
     pub fn creel(&self, subcommand: &[&str]) -> Command {
-        self.dressed(Command::new(binary()), subcommand, &self.config())
+        self.dressed(Command::new(binary()), subcommand)
     }
 
     /// The same under strace.
     pub fn creel_under(&self, strace: &Strace, subcommand: &[&str]) -> Command {
-        self.dressed(strace.command(binary()), subcommand, &self.config())
+        self.dressed(strace.command(binary()), subcommand)
     }
 
-    /// The same on another data directory: a copy, or what a power cut left.
-    pub fn creel_on(&self, data: &Path, subcommand: &[&str]) -> Command {
-        let text = fs::read_to_string(self.config()).expect("the site's config");
-        let here = format!("path = \"{}\"", self.data().display());
-        let there = format!("path = \"{}\"", data.display());
-        assert!(text.contains(&here), "the config names the data directory");
-        let config = data.with_extension("toml");
-        write_private(&config, &text.replace(&here, &there));
-        self.dressed(Command::new(binary()), subcommand, &config)
-    }
-
-    fn dressed(&self, mut command: Command, subcommand: &[&str], config: &Path) -> Command {
+    fn dressed(&self, mut command: Command, subcommand: &[&str]) -> Command {
         command
             .args(subcommand)
             .arg("--config")
-            .arg(config)
+            .arg(&self.config)
             .current_dir(self.root())
             .env(github::SECRET_VARIABLE, github::SECRET)
             .env_remove("CREEL_CONFIG")
@@ -142,8 +172,10 @@ impl Site {
     }
 }
 
+/// The creel under test: `CREEL_E2E_BINARY`, say a release build, else our own.
 fn binary() -> PathBuf {
-    PathBuf::from(env!("CARGO_BIN_EXE_creel"))
+    let other = std::env::var_os("CREEL_E2E_BINARY");
+    other.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_creel")), PathBuf::from)
 }
 
 /// Secrets are refused when others may read them.
@@ -163,7 +195,7 @@ mod tests {
             "retention = \"1d\"",
             "[destinations.out]\ntype = \"stdout\"",
         );
-        let text = fs::read_to_string(site.config()).unwrap();
+        let text = fs::read_to_string(&site.config).unwrap();
         let config: toml::Table = text.parse().unwrap();
         assert_eq!(config["log"]["path"].as_str(), site.data().to_str());
         assert_eq!(config["log"]["retention"].as_str(), Some("1d"));

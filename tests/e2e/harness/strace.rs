@@ -20,13 +20,8 @@ const STRING_BYTES_MAX: &str = "4194304";
 pub enum Strace {
     /// Write down every call that matters into this file.
     Record(PathBuf),
-    /// Let calls fail, as strace's own `inject=` puts it, and write down these
-    /// calls into this file.
-    Inject {
-        what: String,
-        calls: String,
-        into: PathBuf,
-    },
+    /// The same, and let calls fail as strace's own `inject=` puts it.
+    Inject { what: String, into: PathBuf },
 }
 
 impl Strace {
@@ -35,19 +30,15 @@ impl Strace {
         let mut command = Command::new("strace");
         command.args(["--follow-forks", "--seccomp-bpf", "-ttt", "-xx", "-y", "-q"]);
         command.args(["-s", STRING_BYTES_MAX]);
-        match self {
-            Self::Record(into) => {
-                command
-                    .args(["-e", &format!("trace={RECORDED}"), "-o"])
-                    .arg(into);
+        command.args(["-e", &format!("trace={RECORDED}")]);
+        let into = match self {
+            Self::Record(into) => into,
+            Self::Inject { what, into } => {
+                command.args(["-e", &format!("inject={what}")]);
+                into
             }
-            Self::Inject { what, calls, into } => {
-                command.args(["-e", &format!("trace={calls}")]);
-                command
-                    .args(["-e", &format!("inject={what}"), "-o"])
-                    .arg(into);
-            }
-        }
+        };
+        command.arg("-o").arg(into);
         command.arg("--").arg(program);
         command
     }

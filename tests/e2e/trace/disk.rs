@@ -9,8 +9,10 @@
 //! a failed sync covered is never sure again: Linux reports a lost page once.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::fs;
 use std::io;
+use std::ops::AddAssign;
 use std::path::Path;
 
 use rand::rngs::StdRng;
@@ -40,6 +42,30 @@ pub struct Cut {
     pub torn: usize,
     /// Changes of names that did not survive.
     pub names_lost: usize,
+}
+
+impl AddAssign for Cut {
+    fn add_assign(&mut self, other: Self) {
+        self.kept += other.kept;
+        self.dropped += other.dropped;
+        self.torn += other.torn;
+        self.names_lost += other.names_lost;
+    }
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            kept,
+            dropped,
+            torn,
+            names_lost,
+        } = self;
+        write!(
+            f,
+            "unsure writes {kept} kept, {dropped} dropped, {torn} torn, {names_lost} names lost"
+        )
+    }
 }
 
 /// The disk under a [`History`].

@@ -20,7 +20,7 @@ mod real;
 mod script;
 mod step;
 
-pub use coverage::{Acked, Coverage, acks_are_covered};
+pub use coverage::{Acked, acks_are_covered};
 pub use disk::{Cut, Disk, Trust};
 pub use history::{History, Tick};
 pub use namespace::Snapshot;

@@ -4,9 +4,12 @@
 //! run; `CREEL_FAULTS=long` is the full one. One at a time: they measure times
 //! and load both cores.
 
+mod abandoned;
 mod ack_coverage;
 mod audit;
+mod full_disk;
 mod kill;
+mod leftovers;
 mod power;
 mod sync_error;
 mod two_receivers;

@@ -16,8 +16,7 @@ use rand::rngs::StdRng;
 use super::audit::{Audit, audit};
 use super::{alone, scale};
 use crate::harness::{
-    Load, Process, Receiver, Role, Seed, Site, Sizes, Strace, eventually, json_lines,
-    strace_or_left_out,
+    Load, Process, Receiver, Seed, Site, Sizes, Strace, eventually, json_lines, strace_or_left_out,
 };
 use crate::trace::{Acked, Cut, Disk, History, Snapshot, Tick, Trust, differences};
 
@@ -98,7 +97,7 @@ async fn record(log: &str, load: Load, deliveries: u64) -> Recording {
     let trace = site.path("trace");
     let mut receiver = Receiver::start_under(&site, &Strace::Record(trace.clone())).await;
     let worker = if churns {
-        Some(start_worker(&site, &receiver).await)
+        Some(Process::worker(&site, &receiver, "archivist").await)
     } else {
         None
     };
@@ -127,14 +126,6 @@ async fn record(log: &str, load: Load, deliveries: u64) -> Recording {
 /// A destination that keeps everything, and a route to it.
 const ARCHIVE: &str = "[destinations.archive]\ntype = \"file\"\npath = \"out\"\n\n\
     [[routes]]\nsource = \"github\"\ndestination = \"archive\"\n";
-
-async fn start_worker(site: &Site, receiver: &Receiver) -> Process {
-    let token = site.token_file(Role::Worker);
-    let url = format!("http://{}", receiver.private);
-    let token = token.to_str().expect("UTF-8");
-    let command = site.creel(&["worker", "--receiver", &url, "--token-file", token]);
-    Process::start("creel worker", command, false).await
-}
 
 async fn all_settled(site: &Site, count: usize) -> HashSet<String> {
     let id = |value: &serde_json::Value| value["id"].as_str().expect("an id").to_owned();

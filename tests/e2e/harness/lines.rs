@@ -12,8 +12,8 @@ pub struct Line {
     pub value: Value,
 }
 
-/// The complete lines of `path`, a file or a directory of files (in the order of
-/// their names). A last line without its newline is not complete and is left
+/// The complete lines of `path`, a file or a directory of `.jsonl` files (in the
+/// order of their names). A last line without its newline is not complete and is left
 /// out; nothing there at all is no lines.
 ///
 /// # Panics
@@ -53,22 +53,23 @@ mod tests {
     #[test]
     fn a_torn_last_line_is_left_out() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("2"), "{\"n\":3}\n{\"n\":").unwrap();
-        fs::write(dir.path().join("1"), "{\"n\":1}\n{\"n\":2}\n").unwrap();
+        fs::write(dir.path().join("1.torn"), "{\"n\":\n").unwrap();
+        fs::write(dir.path().join("2.jsonl"), "{\"n\":3}\n{\"n\":").unwrap();
+        fs::write(dir.path().join("1.jsonl"), "{\"n\":1}\n{\"n\":2}\n").unwrap();
         let lines = json_lines(dir.path());
         let numbers: Vec<_> = lines
             .iter()
             .map(|line| line.value["n"].as_u64().unwrap())
             .collect();
         assert_eq!(numbers, [1, 2, 3]);
-        assert_eq!(json_lines(&dir.path().join("1")).len(), 2);
+        assert_eq!(json_lines(&dir.path().join("1.jsonl")).len(), 2);
     }
 
     #[test]
     #[should_panic(expected = "column")]
     fn a_complete_line_that_is_no_json_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("1"), "{\"n\":\n{}\n").unwrap();
+        fs::write(dir.path().join("1.jsonl"), "{\"n\":\n{}\n").unwrap();
         json_lines(dir.path());
     }
 }

@@ -24,6 +24,17 @@ pub struct Verified {
     pub exit: Exit,
 }
 
+impl Verified {
+    /// Whether `offset` is said to be missing or damaged.
+    pub fn reports(&self, offset: u64) -> bool {
+        let within = |range: &Value| {
+            let (first, last) = (range["first"].as_u64(), range["last"].as_u64());
+            first.is_some_and(|first| first <= offset) && last.is_some_and(|last| offset <= last)
+        };
+        self.gaps.iter().chain(&self.damaged).any(within)
+    }
+}
+
 /// One delivery as it is in the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exported {

@@ -16,3 +16,5 @@ pub mod secret;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod time;
+#[cfg(feature = "remote")]
+pub mod tls;

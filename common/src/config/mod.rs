@@ -1,7 +1,7 @@
 //! Configuration, checked: what every role may rely on.
 //!
-//! What was typed is read ([`mod@read`]) along the one table of settings ([`settings`]), what no
-//! single value can show is found after that ([`mod@check`]), and every problem is reported at
+//! What was typed is read (`read`) along the one table of settings (`settings`), what no
+//! single value can show is found after that (`check`), and every problem is reported at
 //! once, each with its line. Only what passed is turned into the types that stand here.
 
 mod build;

@@ -92,7 +92,11 @@ impl Worker {
         let slots = Slots::new(settings.concurrency, lanes);
         let lane_bytes = (HELD_BYTES_MAX / lanes).clamp(LANE_BYTES.0, LANE_BYTES.1);
         let name: Arc<str> = file_name(&settings.name).into();
-        let unique = format!("{name}-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let unique = format!(
+            "{name}-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        );
         let mut build = Build {
             config,
             name,

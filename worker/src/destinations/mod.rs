@@ -217,7 +217,10 @@ mod tests {
     fn an_unknown_kind_is_told_what_it_may_have_meant() {
         let problems = check("htpt", &toml::Table::new());
         assert_eq!(problems[0].0, "type");
-        assert!(problems[0].1.contains("did you mean `http`?"), "{problems:?}");
+        assert!(
+            problems[0].1.contains("did you mean `http`?"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -77,7 +77,10 @@ impl<'a> Reader<'a> {
                 default
             }
             None => {
-                self.problem(key, "expected a duration with a unit, such as \"30s\" or \"1h\"");
+                self.problem(
+                    key,
+                    "expected a duration with a unit, such as \"30s\" or \"1h\"",
+                );
                 default
             }
         }

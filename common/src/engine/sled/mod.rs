@@ -25,6 +25,8 @@ mod format;
 mod index;
 mod offsets;
 mod spans;
+#[cfg(test)]
+mod speed;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -115,8 +117,16 @@ struct Shared {
     state: State,
     attempts: Attempts,
     watch: Watch,
-    /// Why nothing more is taken.
-    stopped: Mutex<Option<String>>,
+    taking: Mutex<Taking>,
+}
+
+/// Whether the log takes more.
+#[derive(Debug)]
+enum Taking {
+    Open,
+    Closed,
+    /// After the first error, which is final.
+    Failed(String),
 }
 
 #[derive(Debug)]
@@ -205,6 +215,15 @@ fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
     Ok(format)
 }
 
+/// The gap that is `first .. end`.
+fn gap(first: Offset, end: Offset, known_lost: bool) -> Gap {
+    Gap {
+        first,
+        last: end - 1,
+        known_lost,
+    }
+}
+
 /// Where the log goes on, and what is missing.
 struct Recovery {
     next: Offset,
@@ -213,11 +232,6 @@ struct Recovery {
 
 /// Compares what volumes and records hold with what is remembered to have been there.
 fn recover(found: &Recovered, spans: &Spans, marks: Option<Marks>) -> Recovery {
-    let gap = |first, end, known_lost| Gap {
-        first,
-        last: end - 1,
-        known_lost,
-    };
     let mut covered = spans.all();
     covered.merge(&found.held);
     let mut lost: Vec<Gap> = covered
@@ -285,7 +299,7 @@ impl Shared {
             spans: Mutex::new(spans),
             state,
             attempts,
-            stopped: Mutex::new(None),
+            taking: Mutex::new(Taking::Open),
         };
         shared.reserve(shared.opened.next)?;
         Ok(shared)
@@ -305,9 +319,10 @@ impl Shared {
     }
 
     fn refuse_stopped(&self) -> Result<(), EngineError> {
-        match &*self.stopped.lock() {
-            Some(why) => Err(EngineError::Failed(why.clone())),
-            None => Ok(()),
+        match &*self.taking.lock() {
+            Taking::Open => Ok(()),
+            Taking::Closed => Err(EngineError::Failed("the log is closed".to_owned())),
+            Taking::Failed(why) => Err(EngineError::Failed(why.clone())),
         }
     }
 
@@ -319,7 +334,7 @@ impl Shared {
         let written = catch_unwind(AssertUnwindSafe(write))
             .unwrap_or_else(|p| Err(EngineError::Failed(database::panic_text(&*p))));
         if let Err(e) = &written {
-            self.stopped.lock().get_or_insert(e.to_string());
+            *self.taking.lock() = Taking::Failed(e.to_string());
         }
         written
     }
@@ -369,15 +384,15 @@ impl Shared {
 
     /// One round of what has to be done beside the appends.
     fn keep_house(&self) {
-        let rounds: [(&str, fn(&Self) -> Result<(), EngineError>); 4] = [
-            ("mark offsets", Self::mark),
-            ("seal volumes", |s| s.chain.seal_full()),
-            ("prepare the next volume", Self::prepare),
-            ("sync attempts", |s| s.attempts.sync()),
+        let rounds = [
+            ("mark offsets", self.mark()),
+            ("seal volumes", self.chain.seal_full()),
+            ("prepare the next volume", self.prepare()),
+            ("sync attempts", self.attempts.sync()),
         ];
-        for (what, round) in rounds {
+        for (what, done) in rounds {
             // a failed sync has ended the process; all else is tried again
-            if let Err(e) = round(self) {
+            if let Err(e) = done {
                 tracing::error!(error = %e, "cannot {what}");
             }
         }
@@ -447,12 +462,24 @@ impl Shared {
             return;
         };
         tracing::error!(%error, first, end, "lost");
-        let gap = Gap {
-            first,
-            last: end - 1,
-            known_lost: true,
-        };
-        if let Err(e) = self.spans.lock().add_gaps(&[gap]) {
+        self.note_lost(&[(first, end)]);
+    }
+
+    /// Records what reading found missing in volumes.
+    fn note_missing(&self) {
+        let missing = self.chain.take_missing();
+        if !missing.is_empty() {
+            tracing::error!(?missing, "lost");
+            self.note_lost(&missing);
+        }
+    }
+
+    fn note_lost(&self, spans: &[(Offset, Offset)]) {
+        let gaps: Vec<Gap> = spans
+            .iter()
+            .map(|&(first, end)| gap(first, end, true))
+            .collect();
+        if let Err(e) = self.spans.lock().add_gaps(&gaps) {
             tracing::error!(error = %e, "cannot record what is lost");
         }
     }
@@ -463,17 +490,9 @@ impl Shared {
             return Ok(());
         }
         let target = at_least.max(self.ceiling.load(Ordering::Acquire));
-        let mut gaps = vec![Gap {
-            first: next,
-            last: at_least - 1,
-            known_lost: true,
-        }];
+        let mut gaps = vec![gap(next, at_least, true)];
         if at_least < target {
-            gaps.push(Gap {
-                first: at_least,
-                last: target - 1,
-                known_lost: false,
-            });
+            gaps.push(gap(at_least, target, false));
         }
         self.spans.lock().add_gaps(&gaps)?;
         self.next.store(target, Ordering::Release);
@@ -483,12 +502,8 @@ impl Shared {
     /// Syncs everything and marks the shutdown clean.
     fn finish(&self) -> Result<(), EngineError> {
         let writer = self.writer.lock();
-        let mut stopped = self.stopped.lock();
-        if let Some(why) = &*stopped {
-            return Err(EngineError::Failed(why.clone()));
-        }
-        *stopped = Some("the log is closed".to_owned());
-        drop(stopped);
+        self.refuse_stopped()?;
+        *self.taking.lock() = Taking::Closed;
         writer.current.flush()?;
         self.state.flush()?;
         self.chain.seal_full()?;
@@ -556,11 +571,14 @@ impl Engine for SledEngine {
                 Err(_) => break,
             }
         }
+        self.shared.note_missing();
         Ok(found)
     }
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
-        self.shared.chain.entries(volume)
+        let entries = self.shared.chain.entries(volume);
+        self.shared.note_missing();
+        entries
     }
 
     fn volumes(&self) -> Vec<VolumeInfo> {
@@ -571,8 +589,6 @@ impl Engine for SledEngine {
     fn remove_volume(&self, number: u64) -> Result<(), EngineError> {
         let shared = &self.shared;
         shared.refuse_stopped()?;
-        // not while the keeper seals it
-        let _prepared = shared.prepared.lock();
         let span = shared.chain.full_span(number).ok_or_else(|| {
             EngineError::Failed(format!("volume {number} is not there or not sealed"))
         })?;
@@ -628,6 +644,9 @@ impl Engine for SledEngine {
     }
 
     fn close(&self) -> Result<(), EngineError> {
+        if matches!(*self.shared.taking.lock(), Taking::Closed) {
+            return Ok(());
+        }
         self.keeper.lock().stop();
         let finished = self.shared.finish();
         self.watcher.lock().stop();

@@ -1,0 +1,9 @@
+//! A worker over a log that misbehaves on purpose, and every kind of destination.
+#![allow(clippy::unwrap_used)]
+
+mod conformance;
+mod drain;
+mod fake;
+mod file;
+mod http;
+mod sample;

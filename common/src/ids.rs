@@ -109,6 +109,37 @@ impl TryFrom<String> for DeliveryId {
     }
 }
 
+#[cfg(feature = "openapi")]
+mod openapi {
+    //! Ids are text on the wire.
+    use super::{DeliveryId, LogId};
+    use utoipa::openapi::RefOr;
+    use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
+    use utoipa::{PartialSchema, ToSchema};
+
+    fn text(example: &str) -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .examples([example])
+            .build()
+            .into()
+    }
+
+    impl PartialSchema for LogId {
+        fn schema() -> RefOr<Schema> {
+            text("00c0ffee00c0ffee")
+        }
+    }
+    impl ToSchema for LogId {}
+
+    impl PartialSchema for DeliveryId {
+        fn schema() -> RefOr<Schema> {
+            text("00c0ffee00c0ffee-42")
+        }
+    }
+    impl ToSchema for DeliveryId {}
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,8 @@ pub mod log;
 pub mod outcome;
 pub mod retry;
 pub mod secret;
-#[cfg(feature = "testkit")]
+#[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod time;
+#[cfg(feature = "remote")]
+pub mod tls;

@@ -1,1 +1,3 @@
-//! placeholder
+//! creel's receiver: verifies deliveries, keeps them, lends them out.
+
+pub mod verify;

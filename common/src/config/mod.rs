@@ -1,7 +1,26 @@
 //! Configuration, checked: what every role may rely on.
 //!
-//! What was typed is read in [`raw`], turned into this in [`check`], and every
-//! problem is reported at once. Here stand only values that passed.
+//! What was typed is read in [`raw`] along the one table of [`settings`], what no single
+//! value can show is found in [`check`], and every problem is reported at once, each with
+//! its line. Only what passed is turned into the types that stand here.
+
+mod build;
+mod check;
+mod excerpts;
+mod json_schema;
+mod known;
+mod load;
+mod mask;
+mod places;
+mod problems;
+mod raw;
+mod schema;
+mod secrets;
+mod settings;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod units;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +31,13 @@ use ipnet::IpNet;
 
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
+
+pub use json_schema::schema;
+pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
+pub use load::{FILE_BYTES_MAX, load, parse};
+pub use problems::{Origin, Problem, Problems, Severity};
+pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
+pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// A whole configuration file that passed all checks.
 #[derive(Debug, Clone)]
@@ -30,6 +56,10 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     /// Routes in order of the file; names are unique.
     pub routes: Vec<Route>,
+    /// Where each setting stands in the file, for what is found wrong later.
+    pub origin: Origin,
+    /// What should be known and prevents nothing.
+    pub warnings: Problems,
 }
 
 /// `[receiver]`

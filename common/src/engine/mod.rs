@@ -4,6 +4,8 @@
 //! dead letter is, is written once, above, in [`crate::log`]. All calls block;
 //! they are made from the log's own threads, never from an async task.
 
+pub mod memory;
+
 use bytes::Bytes;
 
 use crate::ids::{LogId, Offset};
@@ -19,6 +21,39 @@ pub struct Block {
     pub index_bytes: u32,
     /// Index, then content. May exceed [`Engine::block_bytes_best`]; then it is stored in pieces.
     pub bytes: Bytes,
+}
+
+impl Block {
+    /// One past its last offset.
+    pub fn end(&self) -> Offset {
+        self.first + Offset::from(self.count)
+    }
+
+    /// Its index, without its content.
+    pub fn index_entry(&self) -> IndexEntry {
+        IndexEntry {
+            first: self.first,
+            count: self.count,
+            bytes: self.bytes.slice(..self.index_bytes as usize),
+        }
+    }
+
+    /// Refuses what no engine may append when `next` is the next offset.
+    fn check(&self, next: Offset) -> Result<(), EngineError> {
+        if self.first != next || self.count == 0 {
+            return Err(EngineError::Failed(format!(
+                "block of {} at offset {}, but the next offset is {next}",
+                self.count, self.first
+            )));
+        }
+        if self.index_bytes as usize > self.bytes.len() {
+            return Err(EngineError::Failed(format!(
+                "block at offset {} has an index longer than itself",
+                self.first
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// A block's index, as the engine gives it back without reading the whole block.
@@ -98,6 +133,9 @@ pub enum EngineError {
     /// What was read is not what was written.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// More than the state store takes in one entry; nothing was changed.
+    #[error("{0}")]
+    TooLarge(String),
     /// The disk or the storage library failed; nothing more may be acknowledged.
     #[error("{0}")]
     Failed(String),
@@ -131,7 +169,27 @@ impl StateBatch {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Refuses entries above [`STATE_VALUE_BYTES_MAX`].
+    fn check(&self) -> Result<(), EngineError> {
+        for change in &self.0 {
+            let bytes = match change {
+                Change::Put(key, value) => key.len() + value.len(),
+                Change::Remove(key) => key.len(),
+            };
+            if bytes > STATE_VALUE_BYTES_MAX {
+                return Err(EngineError::TooLarge(format!(
+                    "state entry of {bytes} bytes; at most {STATE_VALUE_BYTES_MAX} fit"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
+
+/// Most bytes of a key and its value together in the state store, so that no engine has to store
+/// one in a way that it cannot sync.
+pub const STATE_VALUE_BYTES_MAX: usize = 28 * 1024;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -145,12 +203,27 @@ pub trait Engine: Send + Sync + 'static {
     /// The block size this engine commits fastest; the committer fills blocks up to it.
     fn block_bytes_best(&self) -> usize;
 
-    /// Appends blocks in order and returns once all of them would survive a power cut.
-    ///
-    /// After a crash in the middle, a prefix of `blocks` is there.
+    /// All offsets known or suspected to be lost in the log's whole life, in order, without
+    /// overlaps. What `remove_volume` took is not among them.
+    fn gaps(&self) -> Vec<Gap>;
+
+    /// Makes sure that no offset below `at_least` is given out any more, because something still
+    /// remembers one: a cursor, a dead letter. Call it before the first append. What is skipped is
+    /// recorded as a known loss. Answers the offset the next delivery gets: the one from
+    /// [`Opened::next`] when that was high enough, else `at_least` or above. Durable on return.
     ///
     /// # Errors
-    /// Final: after an error nothing more may be appended or acknowledged.
+    /// Final, as for `append`.
+    fn raise_next(&self, at_least: Offset) -> Result<Offset, EngineError>;
+
+    /// Appends blocks in order and returns once all of them would survive a power cut.
+    ///
+    /// Each block begins where the one before it ended, the first one at [`Opened::next`] or at
+    /// what `raise_next` answered. After a crash in the middle, a prefix of `blocks` is there.
+    ///
+    /// # Errors
+    /// Final: after an error nothing more may be appended or acknowledged. A block that does not
+    /// begin at the next offset, or is empty, is [`EngineError::Failed`] as well.
     fn append(&self, blocks: &[Block]) -> Result<(), EngineError>;
 
     /// Blocks in order of offset, beginning with the one that holds `from` or, when there is a
@@ -158,7 +231,9 @@ pub trait Engine: Send + Sync + 'static {
     /// `bytes_max`. Only blocks whose append has returned are seen.
     ///
     /// # Errors
-    /// [`EngineError::Damaged`] when a block cannot be read back as it was written.
+    /// [`EngineError::Damaged`] when the first of these blocks cannot be read back as it was
+    /// written; blocks before a damaged one are answered without it. [`Engine::index`] tells
+    /// where the next block begins.
     fn read(&self, from: Offset, bytes_max: usize) -> Result<Vec<Block>, EngineError>;
 
     /// The index entries of all blocks of a volume, in order.
@@ -189,10 +264,12 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Failed`].
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, EngineError>;
 
-    /// Applies a batch to the state store, all or nothing; returns once it would survive a power cut.
+    /// Applies a batch to the state store, in order, all or nothing; returns once it would survive
+    /// a power cut.
     ///
     /// # Errors
-    /// Final, as for `append`.
+    /// [`EngineError::TooLarge`] for a key or value above [`STATE_VALUE_BYTES_MAX`]; nothing is
+    /// changed then. All others are final, as for `append`.
     fn commit(&self, batch: &StateBatch) -> Result<(), EngineError>;
 
     /// Appends one block of kept attempts (opaque), which concern offsets `span.0 ..= span.1`.

@@ -4,7 +4,32 @@
 //! Three groups of verbs, so that a caller asks for no more than it needs:
 //! [`Intake`] (the receiver), [`Work`] (workers), [`Operate`] (people).
 
+mod attempts;
+pub mod block;
+pub mod breaker;
 pub mod codec;
+mod committer;
+pub mod cursor;
+pub mod decide;
+mod desk;
+mod due;
+pub mod frames;
+mod gate;
+mod keeper;
+pub mod keys;
+pub mod lane;
+pub mod lender;
+pub mod local;
+mod operate;
+mod query;
+pub mod rate;
+#[cfg(feature = "remote")]
+pub mod remote;
+mod retention;
+pub mod shelf;
+pub mod spans;
+mod state;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -75,6 +100,7 @@ pub trait Intake: Send + Sync + 'static {
 }
 
 /// How much of one route a worker wants.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Want {
     /// The route.
@@ -145,6 +171,17 @@ pub struct Settled {
     pub report: Report,
 }
 
+impl Settled {
+    /// A delivery given back untried.
+    pub fn released(offset: Offset) -> Self {
+        Self {
+            offset,
+            outcome: Outcome::Released,
+            report: Report::default(),
+        }
+    }
+}
+
 /// Why a lease could not be served.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorkError {
@@ -193,6 +230,7 @@ pub trait Work: Send + Sync + 'static {
 }
 
 /// Where a delivery stands on one route.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "state")]
 pub enum Standing {
@@ -275,6 +313,7 @@ pub struct Page<T> {
 }
 
 /// A dead letter.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeadLetter {
     /// The delivery.
@@ -298,6 +337,7 @@ pub struct DeadLetter {
 }
 
 /// Which dead letters. Everything that is given must hold; at least one thing must be given.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Selection {
@@ -329,6 +369,7 @@ pub struct Selection {
 pub const CHANGE_MAX: u32 = 1000;
 
 /// What an operator's call did.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changed {
     /// How many were (or with `dry_run` would be) changed.
@@ -338,6 +379,7 @@ pub struct Changed {
 }
 
 /// Who changes something, and why: recorded durably.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// Who, as the token or the operator says.
@@ -347,6 +389,7 @@ pub struct Actor {
 }
 
 /// Where a rewind goes.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RewindTo {
@@ -359,6 +402,7 @@ pub enum RewindTo {
 }
 
 /// A route as operators see it.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RouteStatus {
     /// Its name.
@@ -392,6 +436,7 @@ pub struct RouteStatus {
 }
 
 /// One recorded act of an operator.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Audit {
     /// When.

@@ -1,0 +1,107 @@
+//! The algorithms a scheme can use, and the keyed hashes among them.
+
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Algorithm {
+    HmacSha1,
+    HmacSha256,
+    HmacSha512,
+    /// A plain digest over text that contains the secret.
+    Sha1,
+    Sha256,
+    Ed25519,
+    EcdsaP256Sha256,
+    RsaSha1,
+    RsaSha256,
+    RsaSha512,
+    /// The credential itself, compared in constant time.
+    Equal,
+    /// Nothing is checked.
+    None,
+}
+
+pub(crate) const NAMES: &[(&str, Algorithm)] = &[
+    ("hmac-sha1", Algorithm::HmacSha1),
+    ("hmac-sha256", Algorithm::HmacSha256),
+    ("hmac-sha512", Algorithm::HmacSha512),
+    ("sha1", Algorithm::Sha1),
+    ("sha256", Algorithm::Sha256),
+    ("ed25519", Algorithm::Ed25519),
+    ("ecdsa-p256-sha256", Algorithm::EcdsaP256Sha256),
+    ("rsa-sha1", Algorithm::RsaSha1),
+    ("rsa-sha256", Algorithm::RsaSha256),
+    ("rsa-sha512", Algorithm::RsaSha512),
+    ("equal", Algorithm::Equal),
+    ("none", Algorithm::None),
+];
+
+impl Algorithm {
+    pub fn is_asymmetric(self) -> bool {
+        matches!(
+            self,
+            Algorithm::Ed25519
+                | Algorithm::EcdsaP256Sha256
+                | Algorithm::RsaSha1
+                | Algorithm::RsaSha256
+                | Algorithm::RsaSha512
+        )
+    }
+}
+
+/// A keyed hash on its way; a clone of it starts from the same state, so the
+/// key is set up once per source.
+#[derive(Clone)]
+pub(crate) enum Mac {
+    Sha1(Hmac<Sha1>),
+    Sha256(Hmac<Sha256>),
+    Sha512(Hmac<Sha512>),
+    PlainSha1(Sha1),
+    PlainSha256(Sha256),
+}
+
+impl Mac {
+    /// `None` if the algorithm is no hash. A plain digest ignores the key: its
+    /// template names the secret.
+    pub fn new(algorithm: Algorithm, key: &[u8]) -> Option<Self> {
+        match algorithm {
+            Algorithm::HmacSha1 => Hmac::new_from_slice(key).ok().map(Mac::Sha1),
+            Algorithm::HmacSha256 => Hmac::new_from_slice(key).ok().map(Mac::Sha256),
+            Algorithm::HmacSha512 => Hmac::new_from_slice(key).ok().map(Mac::Sha512),
+            Algorithm::Sha1 => Some(Mac::PlainSha1(Sha1::new())),
+            Algorithm::Sha256 => Some(Mac::PlainSha256(Sha256::new())),
+            _ => None,
+        }
+    }
+
+    pub fn update(&mut self, piece: &[u8]) {
+        match self {
+            Mac::Sha1(mac) => mac.update(piece),
+            Mac::Sha256(mac) => mac.update(piece),
+            Mac::Sha512(mac) => mac.update(piece),
+            Mac::PlainSha1(hash) => Digest::update(hash, piece),
+            Mac::PlainSha256(hash) => Digest::update(hash, piece),
+        }
+    }
+
+    /// Whether one of the signatures is the whole tag, in constant time each.
+    pub fn is_among(self, signatures: &[std::borrow::Cow<'_, [u8]>]) -> bool {
+        let expected = self.finish();
+        signatures.iter().fold(false, |found, signature| {
+            found | bool::from(subtle::ConstantTimeEq::ct_eq(&expected[..], &signature[..]))
+        })
+    }
+
+    /// The whole tag.
+    pub fn finish(self) -> Vec<u8> {
+        match self {
+            Mac::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
+            Mac::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
+            Mac::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
+            Mac::PlainSha1(hash) => hash.finalize().to_vec(),
+            Mac::PlainSha256(hash) => hash.finalize().to_vec(),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! The check itself: one block of a scheme against one request.
+
+use std::borrow::Cow;
+
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::algorithm::Algorithm;
+use super::clock::Tolerance;
+use super::condition;
+use super::json;
+use super::key::{Key, Ready, is_token};
+use super::pipeline::{self, End, VALUES_MAX, Values};
+use super::reason::Reason;
+use super::request::View;
+use super::scheme::{AllItems, Block, BodyHash, Choice};
+use super::template::{Context, Template};
+use super::url;
+use super::verifier::Verifier;
+
+/// What a successful check found out.
+pub(crate) struct Proof<'v> {
+    pub key_index: usize,
+    pub key: Option<&'v Key>,
+    signed: Option<Signed<'v>>,
+}
+
+/// The string that was signed, as far as it is needed to make it again.
+struct Signed<'v> {
+    template: &'v Template,
+    url: String,
+    time: Option<Vec<u8>>,
+    id: Option<Vec<u8>>,
+}
+
+impl Proof<'_> {
+    /// SHA-256 of the signed string, if that covers a time or a nonce.
+    pub fn hash_of_signed(&self, view: &View<'_>) -> Option<[u8; 32]> {
+        let signed = self.signed.as_ref()?;
+        if !signed.template.covers_time_or_id() {
+            return None;
+        }
+        let context = Context {
+            view,
+            url: &signed.url,
+            time: signed.time.as_deref(),
+            id: signed.id.as_deref(),
+            secret: self.key.map(|key| key.bytes.expose_secret().as_slice()),
+        };
+        let mut hash = Sha256::new();
+        let made = signed
+            .template
+            .render(&context, &mut |piece| hash.update(piece));
+        made.ok().map(|()| hash.finalize().into())
+    }
+}
+
+/// Finds the block that decides, and what it decides.
+pub(crate) fn verify<'v>(
+    verifier: &'v Verifier,
+    view: &View<'_>,
+    now_unix_ms: i64,
+) -> Result<Proof<'v>, Reason> {
+    if verifier.scheme.blocks.is_empty() {
+        return Err(Reason::NoScheme);
+    }
+    for (block, keys) in verifier.scheme.blocks.iter().zip(&verifier.keys) {
+        if !condition::all_hold(&block.when, view) {
+            continue;
+        }
+        if matches!(block.algorithm, Choice::Fixed(Algorithm::None)) {
+            return Ok(Proof {
+                key_index: 0,
+                key: None,
+                signed: None,
+            });
+        }
+        let Some(signatures) = signatures(block, view)? else {
+            continue;
+        };
+        let check = Check {
+            verifier,
+            block,
+            keys,
+            view,
+        };
+        return check.run(&signatures, now_unix_ms);
+    }
+    Err(Reason::MissingSignature)
+}
+
+/// The decoded signatures; `None` if there is no place with any.
+fn signatures<'r>(block: &Block, view: &View<'r>) -> Result<Option<Values<'r>>, Reason> {
+    if let Some(all) = &block.all_items {
+        return item_credentials(all, view);
+    }
+    let mut found = None;
+    for pipeline in &block.signatures {
+        if let Some(values) = pipeline.decoded(view)? {
+            found = Some(values);
+            break;
+        }
+    }
+    for pipeline in &block.signatures_any {
+        if let Some(values) = pipeline.decoded(view)? {
+            found.get_or_insert_with(Vec::new).extend(values);
+        }
+    }
+    match found {
+        Some(values) if values.len() > VALUES_MAX * 4 => Err(Reason::TooManySignatures),
+        other => Ok(other),
+    }
+}
+
+/// The credential of a batch, if each of its items carries the same.
+fn item_credentials<'r>(all: &AllItems, view: &View<'r>) -> Result<Option<Values<'r>>, Reason> {
+    const ITEMS_MAX: usize = 10_000;
+    let items = json::items(view.request.body, &all.batch, ITEMS_MAX + 1).unwrap_or_default();
+    if items.len() > ITEMS_MAX {
+        return Err(Reason::BadBody);
+    }
+    let mut found: Option<Vec<u8>> = None;
+    for item in &items {
+        let credential = json::scalar(item.as_bytes(), &all.field);
+        let credential = credential.ok_or(Reason::MissingSignature)?.into_owned();
+        let first = found.get_or_insert_with(|| credential.clone());
+        if !bool::from(subtle::ConstantTimeEq::ct_eq(&first[..], &credential[..])) {
+            return Err(Reason::NoMatch);
+        }
+    }
+    Ok(found.map(|credential| vec![Cow::Owned(credential)]))
+}
+
+/// One block at work on one request.
+struct Check<'v, 'c, 'r> {
+    verifier: &'v Verifier,
+    block: &'v Block,
+    keys: &'v [Key],
+    view: &'c View<'r>,
+}
+
+impl<'v> Check<'v, '_, '_> {
+    fn run(&self, signatures: &Values<'_>, now_unix_ms: i64) -> Result<Proof<'v>, Reason> {
+        if signatures.is_empty() {
+            return Err(Reason::BadEncoding);
+        }
+        if !condition::all_hold(&self.block.require, self.view) {
+            return Err(Reason::Condition);
+        }
+        let algorithm = self.algorithm()?;
+        let time = self.time()?;
+        let proof = match algorithm {
+            Algorithm::Equal => self.token(signatures),
+            _ => self.signature(
+                algorithm,
+                signatures,
+                time.as_ref().map(|(text, _)| &**text),
+            ),
+        }?;
+        if let Some((_, unix_ms)) = time {
+            self.tolerance().judge(unix_ms, now_unix_ms)?;
+        }
+        if let Some(hash) = &self.block.body_hash {
+            self.body_hash(hash)?;
+        }
+        Ok(proof)
+    }
+
+    fn tolerance(&self) -> Tolerance {
+        self.verifier
+            .tolerance
+            .or(self.block.tolerance)
+            .unwrap_or(Tolerance::DEFAULT)
+    }
+
+    fn algorithm(&self) -> Result<Algorithm, Reason> {
+        let (from, names, default) = match &self.block.algorithm {
+            Choice::Fixed(algorithm) => return Ok(*algorithm),
+            Choice::Named {
+                from,
+                names,
+                default,
+            } => (from, names, default),
+        };
+        let Some((_, values)) = pipeline::first(from, self.view)? else {
+            return default.ok_or(Reason::UnknownAlgorithm);
+        };
+        let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
+        names
+            .iter()
+            .find(|(known, _)| known.as_bytes() == name)
+            .map(|(_, algorithm)| *algorithm)
+            .ok_or(Reason::UnknownAlgorithm)
+    }
+
+    /// The time as written and in milliseconds.
+    fn time(&self) -> Result<Option<(Vec<u8>, i64)>, Reason> {
+        if self.block.time.is_empty() {
+            return Ok(None);
+        }
+        let found = pipeline::first(&self.block.time, self.view)?;
+        let (pipeline, values) = found.ok_or(Reason::MissingTimestamp)?;
+        let text = the_one(&values).ok_or(Reason::BadTimestamp)?;
+        let End::Time(clock) = pipeline.end else {
+            return Err(Reason::BadTimestamp);
+        };
+        let unix_ms = clock.read(text).ok_or(Reason::BadTimestamp)?;
+        Ok(Some((text.to_vec(), unix_ms)))
+    }
+
+    fn id(&self) -> Result<Option<Vec<u8>>, Reason> {
+        if !self.block.uses_id() {
+            return Ok(None);
+        }
+        let found = pipeline::first(&self.block.id, self.view)?;
+        let (_, values) = found.ok_or(Reason::MissingId)?;
+        let id = the_one(&values).filter(|id| !id.is_empty());
+        Ok(Some(id.ok_or(Reason::MissingId)?.to_vec()))
+    }
+
+    fn token(&self, given: &Values<'_>) -> Result<Proof<'v>, Reason> {
+        // Every key and every value is looked at: the time tells nothing.
+        let mut matched = None;
+        for (key_index, key) in self.keys.iter().enumerate() {
+            let Some(Ready::Token(expected)) = key.ready(Algorithm::Equal) else {
+                continue;
+            };
+            for value in given {
+                if is_token(expected, value) {
+                    matched = matched.or(Some((key_index, key)));
+                }
+            }
+        }
+        let (key_index, key) = matched.ok_or(Reason::NoMatch)?;
+        Ok(Proof {
+            key_index,
+            key: Some(key),
+            signed: None,
+        })
+    }
+
+    fn templates(&self) -> &'v [Template] {
+        self.block
+            .signed_if
+            .iter()
+            .find(|(when, _)| condition::all_hold(when, self.view))
+            .map_or(&self.block.signed, |(_, templates)| templates)
+    }
+
+    fn signature(
+        &self,
+        algorithm: Algorithm,
+        signatures: &Values<'_>,
+        time: Option<&[u8]>,
+    ) -> Result<Proof<'v>, Reason> {
+        let id = self.id()?;
+        for template in self.templates() {
+            for url in self.urls(template) {
+                for (key_index, key) in self.keys.iter().enumerate() {
+                    let context = Context {
+                        view: self.view,
+                        url: &url,
+                        time,
+                        id: id.as_deref(),
+                        secret: Some(key.bytes.expose_secret()),
+                    };
+                    if made_by(key, algorithm, template, &context, signatures)? {
+                        return Ok(Proof {
+                            key_index,
+                            key: Some(key),
+                            signed: Some(Signed {
+                                template,
+                                url,
+                                time: time.map(<[u8]>::to_vec),
+                                id,
+                            }),
+                        });
+                    }
+                }
+            }
+        }
+        Err(Reason::NoMatch)
+    }
+
+    fn urls(&self, template: &Template) -> Vec<String> {
+        if !template.uses_url() {
+            return vec![String::new()];
+        }
+        let url = url::of(&self.view.request, self.verifier.public_url.as_ref());
+        url::spellings(&url, self.block.variants)
+    }
+
+    fn body_hash(&self, hash: &BodyHash) -> Result<(), Reason> {
+        let body = self.view.request.body;
+        let Some(values) = hash.from.decoded(self.view)? else {
+            let unless_form = hash.required_unless_form && !body.is_empty() && !self.view.is_form();
+            return match hash.required || unless_form {
+                true => Err(Reason::BodyHashMissing),
+                false => Ok(()),
+            };
+        };
+        let expected: [u8; 32] = Sha256::digest(body).into();
+        let given = the_one(&values).ok_or(Reason::BodyHash)?;
+        match subtle::ConstantTimeEq::ct_eq(&expected[..], given).into() {
+            true => Ok(()),
+            false => Err(Reason::BodyHash),
+        }
+    }
+}
+
+/// Whether `key` made one of the signatures over this rendering.
+fn made_by(
+    key: &Key,
+    algorithm: Algorithm,
+    template: &Template,
+    context: &Context<'_, '_>,
+    signatures: &Values<'_>,
+) -> Result<bool, Reason> {
+    match key.ready(algorithm) {
+        Some(Ready::Mac(start)) => {
+            let mut mac = start.clone();
+            template.render(context, &mut |piece| mac.update(piece))?;
+            Ok(mac.is_among(signatures))
+        }
+        Some(Ready::Public { key }) => {
+            let message = template.bytes(context)?;
+            Ok(signatures
+                .iter()
+                .any(|signature| key.verify(&message, signature).is_ok()))
+        }
+        Some(Ready::Token(_)) | None => Err(Reason::UnknownAlgorithm),
+    }
+}
+
+/// The value, if there is one and no other.
+fn the_one<'a>(values: &'a Values<'_>) -> Option<&'a [u8]> {
+    let (first, others) = values.split_first()?;
+    others
+        .iter()
+        .all(|other| other == first)
+        .then_some(&**first)
+}

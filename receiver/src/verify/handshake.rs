@@ -1,0 +1,133 @@
+//! Registration handshakes: a sender asks whether this endpoint is ours.
+
+use http::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::check;
+use super::key::{Key, is_token};
+use super::reason::Reason;
+use super::request::View;
+use super::scheme::{Auth, EffectKind, Handshake, Json};
+use super::template::{Context, Template};
+use super::url;
+use super::verifier::Verifier;
+
+/// What to answer to a handshake.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: u16,
+    /// Media type; `None` without a body.
+    pub content_type: Option<String>,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Vec<u8>,
+    /// What else the handshake asks for; to be done by the caller.
+    pub effect: Option<Effect>,
+}
+
+#[derive(Debug, Clone)]
+pub enum Effect {
+    /// The sender names the secret of this source from now on.
+    StoreSecret(SecretString),
+    /// The sender wants this URL fetched, after its host was checked.
+    Fetch(String),
+}
+
+pub(crate) fn answer(
+    verifier: &Verifier,
+    handshake: &Handshake,
+    view: &View<'_>,
+    now_unix_ms: i64,
+) -> Result<Reply, Reason> {
+    let key = match &handshake.auth {
+        Auth::None => first_key(verifier),
+        Auth::Verify => check::verify(verifier, view, now_unix_ms)?.key,
+        Auth::Token(place) => {
+            let given = place.read(view)?.unwrap_or_default();
+            Some(key_named(verifier, &given).ok_or(Reason::HandshakeToken)?)
+        }
+    };
+    let url = url::of(&view.request, verifier.public_url.as_ref());
+    let context = Context {
+        view,
+        url: &url,
+        time: None,
+        id: None,
+        secret: key.map(|key| key.bytes.expose_secret().as_slice()),
+    };
+    reply(handshake, &context)
+}
+
+fn first_key(verifier: &Verifier) -> Option<&Key> {
+    verifier.keys.first().and_then(|keys| keys.first())
+}
+
+/// The key whose secret is one of `given`.
+fn key_named<'v>(verifier: &'v Verifier, given: &[std::borrow::Cow<'_, [u8]>]) -> Option<&'v Key> {
+    use sha2::{Digest, Sha256};
+    let keys = verifier.keys.first()?;
+    keys.iter().find(|key| {
+        let expected: [u8; 32] = Sha256::digest(key.bytes.expose_secret()).into();
+        given.iter().any(|value| is_token(&expected, value))
+    })
+}
+
+fn reply(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Reply, Reason> {
+    let template = &handshake.reply;
+    let (body, kind) = match (&template.json, &template.body) {
+        (Some(json), _) => (
+            render(json, context)?.to_string().into_bytes(),
+            Some("application/json"),
+        ),
+        (None, Some(body)) => (body.text(context)?.into_bytes(), Some("text/plain")),
+        (None, None) => (Vec::new(), None),
+    };
+    let header = |(name, value): &(HeaderName, Template)| {
+        let value = HeaderValue::from_bytes(&value.bytes(context)?);
+        value
+            .map(|value| (name.clone(), value))
+            .map_err(|_| Reason::BadEncoding)
+    };
+    Ok(Reply {
+        status: template.status,
+        content_type: template.content_type.clone().or(kind.map(str::to_owned)),
+        headers: template
+            .headers
+            .iter()
+            .map(header)
+            .collect::<Result<_, _>>()?,
+        body,
+        effect: effect(handshake, context)?,
+    })
+}
+
+fn render(json: &Json, context: &Context<'_, '_>) -> Result<serde_json::Value, Reason> {
+    Ok(match json {
+        Json::Text(template) => template.text(context)?.into(),
+        Json::Integer(number) => (*number).into(),
+        Json::Boolean(value) => (*value).into(),
+        Json::List(items) => items
+            .iter()
+            .map(|item| render(item, context))
+            .collect::<Result<Vec<_>, _>>()?
+            .into(),
+        Json::Table(entries) => serde_json::Value::Object(
+            entries
+                .iter()
+                .map(|(name, value)| Ok((name.clone(), render(value, context)?)))
+                .collect::<Result<_, Reason>>()?,
+        ),
+    })
+}
+
+fn effect(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Option<Effect>, Reason> {
+    let Some((kind, place)) = &handshake.effect else {
+        return Ok(None);
+    };
+    let values = place.read(context.view)?.unwrap_or_default();
+    let value = values.into_iter().next().ok_or(Reason::MissingValue)?;
+    let text = String::from_utf8(value.into_owned()).map_err(|_| Reason::BadEncoding)?;
+    Ok(Some(match kind {
+        EffectKind::StoreSecret => Effect::StoreSecret(SecretString::from(text)),
+        EffectKind::Fetch => Effect::Fetch(text),
+    }))
+}

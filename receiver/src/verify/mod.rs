@@ -1,0 +1,44 @@
+//! Is this request from whom it says, and what event does it carry?
+//!
+//! What a provider signs, and how, is data: a pack, one TOML file under
+//! `receiver/providers/`. [`Registry`] holds the packs, [`Pack::prepare`] joins
+//! one with the secrets of a source, [`Verifier::check`] judges a request.
+//! A pack is compiled once; judging parses only what the scheme needs.
+//!
+//! Rules that hold for every pack: bytes are judged as they came; any secret of
+//! the source may match any signature of the request; tags are compared whole
+//! and in constant time; a deciding header that occurs twice with different
+//! values is refused; a signed time is checked after the signature.
+
+mod algorithm;
+mod check;
+mod clock;
+mod compile;
+mod condition;
+mod der;
+mod document;
+mod event;
+mod form;
+mod handshake;
+mod json;
+mod key;
+mod pack;
+mod pipeline;
+mod reason;
+mod registry;
+mod request;
+mod scheme;
+mod template;
+mod url;
+pub mod vectors;
+mod verifier;
+
+pub use document::Problem;
+pub use event::{Idempotency, IdempotencyKey, Item};
+pub use handshake::{Effect, Reply};
+pub use key::{SecretError, SourceKey};
+pub use pack::{Ack, Facts, OptionError, OptionSpec, Pack, PackError, Retry};
+pub use reason::Reason;
+pub use registry::Registry;
+pub use request::Request;
+pub use verifier::{Accepted, PrepareError, SourceKeys, Verdict, Verifier};

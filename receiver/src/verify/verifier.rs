@@ -1,0 +1,308 @@
+//! A source's verifier: a pack with the source's keys, ready to judge requests.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+use secrecy::ExposeSecret;
+
+use super::check;
+use super::clock::Tolerance;
+use super::condition;
+use super::event::{self, Idempotency, Item};
+use super::handshake::{self, Reply};
+use super::key::{Key, SecretError, SourceKey};
+use super::pack::{OptionError, Pack};
+use super::pipeline::Locator;
+use super::reason::Reason;
+use super::request::{Request, View};
+use super::scheme::{Auth, EffectKind, Scheme};
+use super::url::PublicUrl;
+
+/// More secrets than this at once are no rotation.
+const SECRETS_MAX: usize = 16;
+/// A longer tolerance than this makes replay protection void.
+const TOLERANCE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// What a source brings to its pack.
+#[derive(Debug, Clone, Default)]
+pub struct SourceKeys {
+    /// All active at the same time; any of them may have signed.
+    pub secrets: Vec<SourceKey>,
+    /// An origin (`https://hooks.example.com`), to which path and query of the
+    /// request are added, or the full URL as entered at the sender, whose path
+    /// wins. Matters only to packs that sign the URL.
+    pub public_url: Option<String>,
+    /// The source's `options` table.
+    pub options: BTreeMap<String, String>,
+    /// Instead of the pack's tolerance, both ways.
+    pub tolerance: Option<Duration>,
+}
+
+/// A source that cannot be verified as configured. Shows no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error("provider `{provider}` needs a secret{}", hint(.secret))]
+    NoSecret {
+        provider: String,
+        secret: Option<String>,
+    },
+    #[error("provider `{provider}` checks nothing and takes no secret")]
+    SecretUnused { provider: String },
+    #[error("more than {SECRETS_MAX} secrets")]
+    TooManySecrets,
+    #[error("secret {index} {problem}")]
+    Secret { index: usize, problem: SecretError },
+    #[error(transparent)]
+    Option(#[from] OptionError),
+    #[error("public_url: {0}")]
+    PublicUrl(String),
+    #[error("provider `{provider}` signs no time, so a tolerance would do nothing")]
+    ToleranceUnused { provider: String },
+    #[error("a tolerance is from 1 second to 7 days")]
+    Tolerance,
+}
+
+fn hint(secret: &Option<String>) -> String {
+    secret
+        .as_ref()
+        .map(|s| format!(": {s}"))
+        .unwrap_or_default()
+}
+
+/// What a request turned out to be.
+#[derive(Debug)]
+pub enum Verdict {
+    Verified(Accepted),
+    /// A registration handshake: answer this, store nothing.
+    Handshake(Reply),
+    Refused(Reason),
+}
+
+/// A request that one of the keys vouches for.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// Which of the source's secrets it was, from 0; 0 where there is none.
+    pub key_index: usize,
+    /// At most 1 KiB; as the sender wrote it.
+    pub event_id: Option<String>,
+    pub event_type: Option<String>,
+    pub idempotency: Option<Idempotency>,
+    /// Whether the signature says anything about the body.
+    pub body_authenticated: bool,
+}
+
+/// Judges the requests of one source. Cheap to share, has no state.
+pub struct Verifier {
+    pub(crate) pack: Arc<Pack>,
+    pub(crate) scheme: Arc<Scheme>,
+    /// For each block of the scheme the keys in the source's order.
+    pub(crate) keys: Vec<Vec<Key>>,
+    key_ids: Vec<String>,
+    pub(crate) public_url: Option<PublicUrl>,
+    pub(crate) tolerance: Option<Tolerance>,
+    methods: Vec<Method>,
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Verifier")
+            .field("pack", &self.pack.name())
+            .field("key_ids", &self.key_ids)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Pack {
+    /// Makes a verifier for one source.
+    ///
+    /// # Errors
+    /// [`PrepareError`]: a secret that is missing, empty, blank, all zero or not
+    /// in the pack's format; unknown or unfit options; a tolerance or a public
+    /// URL that cannot be.
+    pub fn prepare(self: &Arc<Self>, source: &SourceKeys) -> Result<Verifier, PrepareError> {
+        let scheme = self.scheme_with(&source.options)?;
+        let public_url = source.public_url.as_deref().map(PublicUrl::parse);
+        let verifier = Verifier {
+            keys: keys(self, &scheme, source)?,
+            key_ids: source.secrets.iter().map(|key| key.id.clone()).collect(),
+            public_url: public_url.transpose().map_err(PrepareError::PublicUrl)?,
+            tolerance: tolerance(self, &scheme, source.tolerance)?,
+            methods: methods(&scheme),
+            pack: self.clone(),
+            scheme,
+        };
+        Ok(verifier)
+    }
+}
+
+fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key>>, PrepareError> {
+    if source.secrets.len() > SECRETS_MAX {
+        return Err(PrepareError::TooManySecrets);
+    }
+    let needed = scheme.blocks.iter().any(|block| block.needs_key())
+        || scheme
+            .handshakes
+            .iter()
+            .any(|h| matches!(h.auth, Auth::Token(_)));
+    let learned = scheme
+        .handshakes
+        .iter()
+        .any(|h| matches!(h.effect, Some((EffectKind::StoreSecret, _))));
+    if needed && !learned && source.secrets.is_empty() {
+        return Err(PrepareError::NoSecret {
+            provider: pack.name().to_owned(),
+            secret: pack.facts().secret.clone(),
+        });
+    }
+    if !needed && scheme.handshakes.is_empty() && !source.secrets.is_empty() {
+        return Err(PrepareError::SecretUnused {
+            provider: pack.name().to_owned(),
+        });
+    }
+    // A pack without verification can still have handshakes with a key.
+    let only_handshakes = (super::key::KeyFormat::utf8(), Vec::new());
+    let formats: Vec<_> = match scheme.blocks.is_empty() {
+        true => vec![only_handshakes],
+        false => scheme
+            .blocks
+            .iter()
+            .map(|block| (block.key.clone(), block.algorithm.all()))
+            .collect(),
+    };
+    formats
+        .iter()
+        .map(|(format, algorithms)| {
+            source
+                .secrets
+                .iter()
+                .enumerate()
+                .map(|(index, source_key)| {
+                    let key = Key::new(format, algorithms, &source_key.secret);
+                    let key = key.and_then(|key| user_password(scheme, key));
+                    key.map_err(|problem| PrepareError::Secret { index, problem })
+                })
+                .collect()
+        })
+        .collect()
+}
+
+/// The secret of a `basic` scheme has two parts.
+fn user_password(scheme: &Scheme, key: Key) -> Result<Key, SecretError> {
+    let basic = scheme
+        .blocks
+        .iter()
+        .flat_map(|block| &block.signatures)
+        .any(|pipeline| matches!(pipeline.locator, Locator::Basic));
+    let bytes = key.bytes.expose_secret();
+    let password = bytes
+        .iter()
+        .position(|byte| *byte == b':')
+        .map(|at| &bytes[at + 1..]);
+    if basic && password.is_none_or(|password| password.trim_ascii().is_empty()) {
+        return Err(SecretError::NotUserPassword);
+    }
+    Ok(key)
+}
+
+fn tolerance(
+    pack: &Pack,
+    scheme: &Scheme,
+    given: Option<Duration>,
+) -> Result<Option<Tolerance>, PrepareError> {
+    let Some(limit) = given else { return Ok(None) };
+    if scheme.blocks.iter().all(|block| block.time.is_empty()) {
+        return Err(PrepareError::ToleranceUnused {
+            provider: pack.name().to_owned(),
+        });
+    }
+    if limit < Duration::from_secs(1) || limit > TOLERANCE_MAX {
+        return Err(PrepareError::Tolerance);
+    }
+    Ok(Some(Tolerance::both(limit)))
+}
+
+fn methods(scheme: &Scheme) -> Vec<Method> {
+    let mut methods = scheme.methods.clone();
+    for handshake in &scheme.handshakes {
+        for method in handshake.when.iter().filter_map(|c| c.method()) {
+            if !methods.contains(method) {
+                methods.push(method.clone());
+            }
+        }
+    }
+    methods
+}
+
+impl Verifier {
+    /// Judges a request. Reads no clock: `now_unix_ms` is when it arrived.
+    ///
+    /// Never panics, whatever the bytes. The time it takes is bounded by the
+    /// body's length times keys, alternatives and URL spellings (2 for most
+    /// requests of a pack that has such, 32 at most).
+    pub fn check(&self, request: &Request<'_>, now_unix_ms: i64) -> Verdict {
+        let view = View::new(request);
+        self.judge(&view, now_unix_ms)
+            .unwrap_or_else(Verdict::Refused)
+    }
+
+    fn judge(&self, view: &View<'_>, now_unix_ms: i64) -> Result<Verdict, Reason> {
+        let found = self
+            .scheme
+            .handshakes
+            .iter()
+            .find(|handshake| condition::all_hold(&handshake.when, view));
+        if let Some(handshake) = found {
+            return handshake::answer(self, handshake, view, now_unix_ms).map(Verdict::Handshake);
+        }
+        if !self.scheme.methods.contains(view.request.method) {
+            return Err(Reason::Method);
+        }
+        let proof = check::verify(self, view, now_unix_ms)?;
+        let event = &self.scheme.event;
+        let event_id = event::id(event, view)?;
+        let event_type = event::kind(event, view);
+        let idempotency = event::idempotency(event, view, &event_id, &event_type, &proof);
+        Ok(Verdict::Verified(Accepted {
+            key_index: proof.key_index,
+            event_id,
+            event_type,
+            idempotency,
+            body_authenticated: self.pack.facts().body_authenticated,
+        }))
+    }
+
+    pub fn pack(&self) -> &Arc<Pack> {
+        &self.pack
+    }
+
+    /// The methods that senders use with this source, handshakes included.
+    pub fn methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    /// The name of a key, for [`Accepted::key_index`].
+    pub fn key_id(&self, key_index: usize) -> Option<&str> {
+        self.key_ids.get(key_index).map(String::as_str)
+    }
+
+    /// Headers that carry credentials: to be stored as digests only.
+    pub fn secret_headers(&self) -> &[HeaderName] {
+        &self.scheme.secret_headers
+    }
+
+    /// What orders deliveries naturally (a Stripe object, a GitHub repository).
+    /// Of a verified request only; reads the body, so call it where order matters.
+    pub fn order_key(&self, request: &Request<'_>) -> Option<String> {
+        event::text(&self.scheme.event.order_key, &View::new(request))
+            .ok()
+            .flatten()
+    }
+
+    /// The events of a request that carries several, at most 10,000.
+    /// Of a verified request only. Empty if the pack knows no batches or this is none.
+    pub fn items(&self, request: &Request<'_>) -> Vec<Item> {
+        event::items(&self.scheme.event, request.body)
+    }
+}

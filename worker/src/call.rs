@@ -56,7 +56,9 @@ async fn attempt(
         Ok(Err(_)) => return None,
         Err(_) => vec![Attempted::retry(format!("no answer within {timeout:?}")); batch.len()],
     };
-    results.resize_with(batch.len(), || Attempted::retry("the destination said nothing"));
+    results.resize_with(batch.len(), || {
+        Attempted::retry("the destination said nothing")
+    });
     let took = clock.mono().saturating_sub(started);
     for result in &mut results {
         let report = &mut result.report;

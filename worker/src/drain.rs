@@ -260,7 +260,11 @@ async fn poll(receiver: Arc<Receiver>, request: LeaseRequest, lanes: Vec<usize>)
 
 /// When the lanes of an answered poll may be asked for again.
 fn next_poll(started: Instant, request: &LeaseRequest, lent: &Lent) -> Instant {
-    let wanted: usize = request.wants.iter().map(|want| want.max_items as usize).sum();
+    let wanted: usize = request
+        .wants
+        .iter()
+        .map(|want| want.max_items as usize)
+        .sum();
     let got: usize = lent.leases.iter().map(|lease| lease.items.len()).sum();
     match got {
         0 if started.elapsed() < request.wait / 2 => Instant::now() + MEET_EARLY,
@@ -365,6 +369,9 @@ mod tests {
     #[test]
     fn polls_end_on_the_beat_and_are_never_short() {
         let secs = |elapsed| until_beat(Duration::from_secs(elapsed)).as_secs();
-        assert_eq!((secs(0), secs(5), secs(19), secs(20), secs(33)), (20, 15, 2, 20, 7));
+        assert_eq!(
+            (secs(0), secs(5), secs(19), secs(20), secs(33)),
+            (20, 15, 2, 20, 7)
+        );
     }
 }

@@ -91,7 +91,11 @@ impl Worker {
     ) -> Result<Self, SetupError> {
         let routes = chosen(&config.routes, &settings.routes)?;
         let name = file_name(&settings.name);
-        let unique = format!("{name}-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let unique = format!(
+            "{name}-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        );
         let mut open = Destinations::new();
         for route in &routes {
             if !open.contains_key(&route.destination) {

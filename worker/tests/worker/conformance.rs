@@ -179,7 +179,12 @@ async fn deliver_one(subject: &dyn Subject, item: Item) -> Arrived {
 
 async fn arrives_with_this_body(subject: &dyn Subject, body: Vec<u8>) {
     let arrived = deliver_one(subject, item(1, body.clone())).await;
-    assert!(arrived.body == body, "{} bytes of {}", arrived.body.len(), body.len());
+    assert!(
+        arrived.body == body,
+        "{} bytes of {}",
+        arrived.body.len(),
+        body.len()
+    );
 }
 
 async fn says_who_it_is(subject: &dyn Subject) {
@@ -188,14 +193,21 @@ async fn says_who_it_is(subject: &dyn Subject) {
     again.generation = 2;
     let arrived = deliver_one(subject, again).await;
     assert_eq!(arrived.id, "000000000000feed-7");
-    assert_eq!((arrived.attempt.as_str(), arrived.generation.as_str()), ("3", "2"));
+    assert_eq!(
+        (arrived.attempt.as_str(), arrived.generation.as_str()),
+        ("3", "2")
+    );
     assert_eq!(arrived.source, "github");
     assert_eq!(arrived.received_at, "2023-11-14T22:13:20.120Z");
 }
 
 async fn keeps_headers(subject: &dyn Subject) {
     let mut with_headers = item(1, "{}");
-    with_headers.delivery.head.headers.push(Header::new("x-empty", ""));
+    with_headers
+        .delivery
+        .head
+        .headers
+        .push(Header::new("x-empty", ""));
     let arrived = deliver_one(subject, with_headers).await;
     assert_eq!(arrived.values("x-many"), [b"1", b"2"]);
     assert_eq!(arrived.values("x-latin"), [b"caf\xe9"]);
@@ -213,17 +225,28 @@ async fn keeps_the_order_of_a_batch(subject: &dyn Subject) {
 }
 
 async fn goes_on_after_a_failure(subject: &dyn Subject) {
-    assert_eq!(deliver(subject, &[item(1, "first")]).await, [Outcome::Delivered]);
+    assert_eq!(
+        deliver(subject, &[item(1, "first")]).await,
+        [Outcome::Delivered]
+    );
     subject.fail();
     let failed: Vec<Item> = (2..=4).map(|n| item(n, "fails")).collect();
     for batch in failed.chunks(subject.destination().batch_max()) {
         for result in subject.destination().deliver(batch).await {
             assert_eq!(result.outcome, Outcome::Retry { after: None });
-            assert!(result.report.error.is_some_and(|error| !error.contains("fails")));
+            assert!(
+                result
+                    .report
+                    .error
+                    .is_some_and(|error| !error.contains("fails"))
+            );
         }
     }
     subject.mend();
-    assert_eq!(deliver(subject, &[item(5, "last")]).await, [Outcome::Delivered]);
+    assert_eq!(
+        deliver(subject, &[item(5, "last")]).await,
+        [Outcome::Delivered]
+    );
     let arrived = subject.arrived();
     for body in ["first", "last"] {
         let count = arrived.iter().filter(|a| a.body == body.as_bytes()).count();
@@ -271,7 +294,10 @@ conforms!(stdout, Stdout);
 fn every_kind_is_run_through_the_suite() {
     let suite = include_str!("conformance.rs");
     for name in creel_worker::destinations::names() {
-        assert!(suite.contains(&format!("conforms!({name}, ")), "{name} is missing");
+        assert!(
+            suite.contains(&format!("conforms!({name}, ")),
+            "{name} is missing"
+        );
     }
     // the suite's own sample is what it says it is
     assert_eq!(sample::delivery("x").envelope.source, "github");

@@ -78,7 +78,10 @@ impl Gate {
     async fn until_inside(&self, count: usize) {
         let started = Instant::now();
         while self.inside.load(Ordering::SeqCst) < count {
-            assert!(started.elapsed() < Duration::from_secs(30), "they never came in");
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "they never came in"
+            );
             tokio::task::yield_now().await;
         }
     }
@@ -141,8 +144,15 @@ fn start(
         routes.push(route);
     }
     let clock = Arc::new(SystemClock::default());
-    let worker =
-        Worker::over(receivers, &routes, &destinations, settings, clock, &unique()).unwrap();
+    let worker = Worker::over(
+        receivers,
+        &routes,
+        &destinations,
+        settings,
+        clock,
+        &unique(),
+    )
+    .unwrap();
     let shutdown = CancellationToken::new();
     Running {
         task: tokio::spawn(worker.run(shutdown.clone())),
@@ -151,7 +161,12 @@ fn start(
 }
 
 fn start_one(log: &Arc<FakeWork>, destination: Arc<dyn Destination>) -> Running {
-    start(vec![Arc::clone(log) as _], &[("a", destination)], &settings(), MINUTE)
+    start(
+        vec![Arc::clone(log) as _],
+        &[("a", destination)],
+        &settings(),
+        MINUTE,
+    )
 }
 
 fn all(count: u64) -> Vec<u64> {
@@ -196,7 +211,10 @@ async fn all_routes_of_a_quiet_receiver_share_one_poll() {
 #[tokio::test]
 async fn a_lease_whose_reply_was_lost_is_got_back() {
     let log = FakeWork::new(&["a"], MINUTE);
-    log.set(Faults { lose_leases: 2, ..Faults::default() });
+    log.set(Faults {
+        lose_leases: 2,
+        ..Faults::default()
+    });
     log.add("a", 1, 10);
     let worker = start_one(&log, takes_all());
     log.until(|log| log.settled().len() == 10).await;
@@ -208,7 +226,11 @@ async fn a_lease_whose_reply_was_lost_is_got_back() {
 #[tokio::test]
 async fn a_settle_is_repeated_until_it_is_answered() {
     let log = FakeWork::new(&["a"], MINUTE);
-    log.set(Faults { lose_settles: 2, away_settles: 2, ..Faults::default() });
+    log.set(Faults {
+        lose_settles: 2,
+        away_settles: 2,
+        ..Faults::default()
+    });
     log.add("a", 1, 10);
     let worker = start_one(&log, takes_all());
     log.until(|log| log.counts().settle_requests >= 5).await;
@@ -220,7 +242,10 @@ async fn a_settle_is_repeated_until_it_is_answered() {
 #[tokio::test]
 async fn what_a_stale_lease_delivered_is_dropped_and_counted() {
     let log = FakeWork::new(&["a"], MINUTE);
-    log.set(Faults { stale: true, ..Faults::default() });
+    log.set(Faults {
+        stale: true,
+        ..Faults::default()
+    });
     log.add("a", 1, 10);
     let worker = start_one(&log, takes_all());
     log.until(|log| log.counts().settle_requests == 1).await;
@@ -232,7 +257,10 @@ async fn what_a_stale_lease_delivered_is_dropped_and_counted() {
 #[tokio::test]
 async fn a_receiver_that_is_away_is_asked_again_without_spinning() {
     let log = FakeWork::new(&["a"], MINUTE);
-    log.set(Faults { away_leases: usize::MAX, ..Faults::default() });
+    log.set(Faults {
+        away_leases: usize::MAX,
+        ..Faults::default()
+    });
     let started = Instant::now();
     let worker = start_one(&log, takes_all());
     log.until(|log| log.counts().lease_requests >= 3).await;
@@ -262,8 +290,15 @@ async fn a_panic_fails_only_the_delivery_that_causes_it() {
     log.until(|log| log.settled().len() == 11).await;
     worker.stop().await;
     assert_eq!(log.offsets(&RETRY), [7]);
-    let (_, failed) = log.settled().into_iter().find(|(_, s)| s.offset == 7).unwrap();
-    assert_eq!(failed.report.error.as_deref(), Some("the destination panicked"));
+    let (_, failed) = log
+        .settled()
+        .into_iter()
+        .find(|(_, s)| s.offset == 7)
+        .unwrap();
+    assert_eq!(
+        failed.report.error.as_deref(),
+        Some("the destination panicked")
+    );
 }
 
 #[tokio::test]
@@ -322,8 +357,12 @@ async fn what_takes_too_long_is_retried() {
     log.add("a", 1, 1);
     let timeout = Duration::from_millis(80);
     let started = Instant::now();
-    let worker =
-        start(vec![Arc::clone(&log) as _], &[("a", Gate::closed(1) as _)], &settings(), timeout);
+    let worker = start(
+        vec![Arc::clone(&log) as _],
+        &[("a", Gate::closed(1) as _)],
+        &settings(),
+        timeout,
+    );
     log.until(|log| log.settled().len() == 1).await;
     let took = started.elapsed();
     worker.stop().await;
@@ -368,7 +407,8 @@ async fn a_stop_finishes_what_is_under_way_and_gives_back_the_rest() {
     let worker = start_one(&log, Arc::clone(&gate) as _);
     gate.until_inside(2).await;
     worker.shutdown.cancel();
-    log.until(|log| log.offsets(&Outcome::Released) == [3, 4]).await;
+    log.until(|log| log.offsets(&Outcome::Released) == [3, 4])
+        .await;
     gate.let_through(2);
     let counts = worker.stop().await;
     assert_eq!(log.offsets(&Outcome::Delivered), [1, 2]);
@@ -380,7 +420,10 @@ async fn what_is_not_finished_within_the_drain_timeout_is_given_back() {
     let log = FakeWork::new(&["a"], MINUTE);
     log.add("a", 1, 2);
     let gate = Gate::closed(2);
-    let impatient = Settings { drain_timeout: Duration::from_millis(50), ..settings() };
+    let impatient = Settings {
+        drain_timeout: Duration::from_millis(50),
+        ..settings()
+    };
     let lanes = [("a", Arc::clone(&gate) as Arc<dyn Destination>)];
     let worker = start(vec![Arc::clone(&log) as _], &lanes, &impatient, MINUTE);
     gate.until_inside(2).await;
@@ -392,7 +435,10 @@ async fn what_is_not_finished_within_the_drain_timeout_is_given_back() {
 #[tokio::test]
 async fn a_lease_whose_reply_is_lost_in_a_stop_is_given_back() {
     let log = FakeWork::new(&["a"], MINUTE);
-    log.set(Faults { lose_leases: 1, ..Faults::default() });
+    log.set(Faults {
+        lose_leases: 1,
+        ..Faults::default()
+    });
     let worker = start_one(&log, takes_all());
     log.until(|log| log.counts().lease_requests == 1).await;
     log.add("a", 1, 3);
@@ -416,7 +462,10 @@ async fn a_route_that_the_receiver_does_not_know_holds_up_no_other() {
 #[tokio::test]
 async fn a_worker_serves_several_receivers_and_one_that_is_away_delays_no_other() {
     let (near, away) = (FakeWork::new(&["a"], MINUTE), FakeWork::new(&["a"], MINUTE));
-    away.set(Faults { away_leases: usize::MAX, ..Faults::default() });
+    away.set(Faults {
+        away_leases: usize::MAX,
+        ..Faults::default()
+    });
     away.add("a", 1, 1);
     near.add("a", 1, 500);
     let receivers: Vec<Arc<dyn Work>> = vec![Arc::clone(&near) as _, Arc::clone(&away) as _];
@@ -435,7 +484,9 @@ async fn deliveries_reach_a_batching_destination_in_order() {
     let into = Arc::clone(&seen);
     let destination = Scripted {
         does: move |batch: &[Item]| {
-            into.lock().unwrap().extend(batch.iter().map(|item| item.id.offset));
+            into.lock()
+                .unwrap()
+                .extend(batch.iter().map(|item| item.id.offset));
             vec![Attempted::delivered(); batch.len()]
         },
         batch_max: 64,

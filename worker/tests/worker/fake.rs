@@ -57,7 +57,10 @@ pub struct FakeWork {
 impl FakeWork {
     pub fn new(routes: &[&str], expires_in: Duration) -> Arc<Self> {
         let state = State {
-            waiting: routes.iter().map(|r| ((*r).to_owned(), VecDeque::new())).collect(),
+            waiting: routes
+                .iter()
+                .map(|r| ((*r).to_owned(), VecDeque::new()))
+                .collect(),
             ..State::default()
         };
         Arc::new(Self {
@@ -71,7 +74,11 @@ impl FakeWork {
     pub fn add(&self, route: &str, from: u64, count: u64) {
         for offset in from..from + count {
             let body = format!("{{\"n\":{offset}}}");
-            self.add_record(route, offset, codec::encode(&delivery(body)).unwrap().into());
+            self.add_record(
+                route,
+                offset,
+                codec::encode(&delivery(body)).unwrap().into(),
+            );
         }
     }
 
@@ -192,7 +199,8 @@ impl State {
             leases.push(lease);
         }
         if !leases.is_empty() {
-            self.requests.insert(request.request.clone(), leases.clone());
+            self.requests
+                .insert(request.request.clone(), leases.clone());
         }
         leases
     }
@@ -209,7 +217,11 @@ impl State {
             return Ok(());
         };
         for one in settled {
-            if let Some(at) = lease.items.iter().position(|item| item.offset == one.offset) {
+            if let Some(at) = lease
+                .items
+                .iter()
+                .position(|item| item.offset == one.offset)
+            {
                 lease.items.remove(at);
                 self.settled.push((lease.route.clone(), one));
             }

@@ -11,9 +11,9 @@ use creel_common::time::SystemClock;
 use creel_worker::destinations::{Destination, Item};
 use tempfile::TempDir;
 
+use crate::child;
 use crate::lines::{files, in_dir};
 use crate::sample::{HandClock, item, opened, opened_at};
-use crate::child;
 
 const CURRENT: &str = ".current.jsonl";
 
@@ -85,11 +85,18 @@ async fn a_torn_last_line_is_cut_off_and_kept_beside() {
     std::fs::write(&left, format!("{{\"whole\":1}}\n{{\"torn\":\"{long}")).unwrap();
     std::fs::write(dir.path().join("there-gone-2.current.jsonl"), "{\"torn\":").unwrap();
     std::fs::write(dir.path().join("there-gone-3.current.jsonl"), "").unwrap();
-    std::fs::write(dir.path().join("there-gone-4.current.jsonl"), "{\"whole\":4}\n").unwrap();
+    std::fs::write(
+        dir.path().join("there-gone-4.current.jsonl"),
+        "{\"whole\":4}\n",
+    )
+    .unwrap();
     let _destination = opened("file", "path = \".\"", dir.path()).unwrap();
     let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
     assert_eq!(read("there-gone-1.jsonl"), "{\"whole\":1}\n");
-    assert_eq!(read("there-gone-1.jsonl.torn"), format!("{{\"torn\":\"{long}"));
+    assert_eq!(
+        read("there-gone-1.jsonl.torn"),
+        format!("{{\"torn\":\"{long}")
+    );
     assert_eq!(read("there-gone-2.jsonl.torn"), "{\"torn\":");
     assert_eq!(read("there-gone-4.jsonl"), "{\"whole\":4}\n");
     assert_eq!(files(dir.path(), ".jsonl").len(), 2);
@@ -116,7 +123,9 @@ impl Tmpfs {
             .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
             .arg(dir.path())
             .output();
-        mounted.is_ok_and(|out| out.status.success()).then_some(Self(dir))
+        mounted
+            .is_ok_and(|out| out.status.success())
+            .then_some(Self(dir))
     }
 }
 
@@ -182,7 +191,10 @@ async fn a_kill_loses_nothing_that_was_delivered() {
             .lines()
             .map_while(Result::ok)
             // the harness prints a test's name before what it says, on the same line
-            .filter_map(|line| line.rsplit_once("delivered ").and_then(|(_, n)| n.parse().ok()));
+            .filter_map(|line| {
+                line.rsplit_once("delivered ")
+                    .and_then(|(_, n)| n.parse().ok())
+            });
         let mut delivered: u64 = said.by_ref().take(kill_after).last().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();

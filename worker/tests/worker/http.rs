@@ -18,9 +18,9 @@ use creel_worker::destinations::{Attempted, Destination, Opening};
 use hmac::{Hmac, KeyInit, Mac};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::child;
 use crate::sample::{item, opened};
 use crate::sink::{Sink, raw, write};
-use crate::child;
 
 const RETRY: Outcome = Outcome::Retry { after: None };
 
@@ -71,7 +71,10 @@ async fn a_redirect_is_not_followed() {
     for status in [301, 302, 307, 308] {
         sink.answer(status, &[("location", &elsewhere.url())], b"");
         let result = once(&to(&sink.url(), "")).await;
-        assert_eq!((result.outcome, result.report.status), (RETRY, Some(status)));
+        assert_eq!(
+            (result.outcome, result.report.status),
+            (RETRY, Some(status))
+        );
     }
     assert_eq!(elsewhere.seen().len(), 0);
 }
@@ -91,7 +94,11 @@ async fn what_is_large_is_cut_and_what_trickles_is_not_waited_for() {
     assert_eq!(result.report.response.len(), RESPONSE_BYTES_MAX);
 
     let url = raw(|mut connection| async move {
-        write(&mut connection, b"HTTP/1.1 500 Oh\r\ncontent-length: 1000\r\n\r\nslow").await;
+        write(
+            &mut connection,
+            b"HTTP/1.1 500 Oh\r\ncontent-length: 1000\r\n\r\nslow",
+        )
+        .await;
         std::future::pending::<()>().await;
     })
     .await;
@@ -115,16 +122,27 @@ async fn a_connection_that_fails_is_retried() {
     .await;
     for url in [refused, reset, garbage] {
         let result = once(&to(&url, "")).await;
-        assert_eq!((result.outcome, result.report.status), (RETRY, None), "{url}");
+        assert_eq!(
+            (result.outcome, result.report.status),
+            (RETRY, None),
+            "{url}"
+        );
         let error = result.report.error.unwrap();
-        assert!(!error.is_empty() && !error.contains("secret-path"), "{error}");
+        assert!(
+            !error.is_empty() && !error.contains("secret-path"),
+            "{error}"
+        );
     }
 }
 
 #[tokio::test]
 async fn a_status_counts_even_when_its_answer_breaks_off() {
     let url = raw(|mut connection| async move {
-        write(&mut connection, b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\npart").await;
+        write(
+            &mut connection,
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\npart",
+        )
+        .await;
     })
     .await;
     let result = once(&to(&url, "")).await;
@@ -154,8 +172,14 @@ async fn what_belongs_to_the_senders_connection_does_not_travel_on() {
     assert_eq!(result.outcome, Outcome::Delivered);
     let arrived = sink.seen().remove(0).arrived;
     for name in [
-        "connection", "x-a", "transfer-encoding", "cookie", "authorization", "forwarded",
-        "x-forwarded-for", "creel-other",
+        "connection",
+        "x-a",
+        "transfer-encoding",
+        "cookie",
+        "authorization",
+        "forwarded",
+        "x-forwarded-for",
+        "creel-other",
     ] {
         assert_eq!(arrived.values(name).len(), 0, "{name}");
     }
@@ -202,10 +226,18 @@ async fn a_request_is_signed_so_that_anybody_can_verify_it() {
     signed.delivery.head.headers.push(of_the_sender);
     destination.deliver(&[signed]).await;
     let arrived = sink.seen().remove(0).arrived;
-    let (id, timestamp) = (arrived.text("webhook-id"), arrived.text("webhook-timestamp"));
-    assert_eq!((id.as_str(), timestamp.as_str()), ("000000000000feed-1", "1700000001"));
+    let (id, timestamp) = (
+        arrived.text("webhook-id"),
+        arrived.text("webhook-timestamp"),
+    );
+    assert_eq!(
+        (id.as_str(), timestamp.as_str()),
+        ("000000000000feed-1", "1700000001")
+    );
     let signature = arrived.text("webhook-signature");
-    let tag = STANDARD.decode(signature.strip_prefix("v1,").unwrap()).unwrap();
+    let tag = STANDARD
+        .decode(signature.strip_prefix("v1,").unwrap())
+        .unwrap();
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
     mac.update(format!("{id}.{timestamp}.").as_bytes());
     mac.update(&arrived.body);
@@ -215,8 +247,16 @@ async fn a_request_is_signed_so_that_anybody_can_verify_it() {
 #[test]
 fn private_addresses_are_refused_when_the_destination_is_opened() {
     for host in [
-        "127.0.0.1", "0", "2130706433", "0x7f.1", "[::1]", "[::ffff:169.254.169.254]",
-        "[64:ff9b::a9fe:a9fe]", "[2002:7f00:1::]", "10.0.0.1", "192.168.0.1",
+        "127.0.0.1",
+        "0",
+        "2130706433",
+        "0x7f.1",
+        "[::1]",
+        "[::ffff:169.254.169.254]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[2002:7f00:1::]",
+        "10.0.0.1",
+        "192.168.0.1",
     ] {
         let settings = format!("url = \"http://{host}/\"");
         assert!(opened("http", &settings, Path::new("")).is_err(), "{host}");
@@ -239,7 +279,11 @@ impl Lookup for Answers {
     }
 }
 
-fn by_name(port: u16, allow: &str, answers: &[&[&str]]) -> (Arc<dyn Destination>, Arc<AtomicUsize>) {
+fn by_name(
+    port: u16,
+    allow: &str,
+    answers: &[&[&str]],
+) -> (Arc<dyn Destination>, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let parse = |list: &&[&str]| list.iter().map(|ip| ip.parse().unwrap()).collect();
     let lookup = Answers {
@@ -316,12 +360,21 @@ async fn a_proxy_in_the_environment_is_not_asked() {
     let (sink, proxy) = (Sink::start().await, Sink::start().await);
     let proxy_url = format!("http://127.0.0.1:{}", proxy.port());
     let mut variables = vec![(URL, sink.url())];
-    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy", "HTTPS_PROXY"] {
+    for name in [
+        "HTTP_PROXY",
+        "http_proxy",
+        "ALL_PROXY",
+        "all_proxy",
+        "HTTPS_PROXY",
+    ] {
         variables.push((name, proxy_url.clone()));
     }
     let variables: Vec<(&str, &str)> = variables.iter().map(|(n, v)| (*n, v.as_str())).collect();
     let mut child = child::start("http::delivers_once", &variables);
-    let status = tokio::task::spawn_blocking(move || child.wait()).await.unwrap().unwrap();
+    let status = tokio::task::spawn_blocking(move || child.wait())
+        .await
+        .unwrap()
+        .unwrap();
     assert!(status.success());
     assert_eq!((sink.seen().len(), proxy.seen().len()), (1, 0));
 }

@@ -30,7 +30,10 @@ pub fn in_dir(dir: &Path) -> Vec<Arrived> {
 }
 
 pub fn parse(bytes: &[u8]) -> Vec<Arrived> {
-    assert!(bytes.is_empty() || bytes.ends_with(b"\n"), "a torn last line");
+    assert!(
+        bytes.is_empty() || bytes.ends_with(b"\n"),
+        "a torn last line"
+    );
     bytes
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())

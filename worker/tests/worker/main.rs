@@ -8,5 +8,6 @@ mod fake;
 mod file;
 mod http;
 mod lines;
+mod rate;
 mod sample;
 mod sink;

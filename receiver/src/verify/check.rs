@@ -48,7 +48,9 @@ impl Proof<'_> {
             secret: self.key.map(|key| key.bytes.expose_secret().as_slice()),
         };
         let mut hash = Sha256::new();
-        let made = signed.template.render(&context, &mut |piece| hash.update(piece));
+        let made = signed
+            .template
+            .render(&context, &mut |piece| hash.update(piece));
         made.ok().map(|()| hash.finalize().into())
     }
 }
@@ -181,7 +183,11 @@ impl<'v> Check<'v, '_, '_> {
         let time = self.time()?;
         let proof = match algorithm {
             Algorithm::Equal => self.token(signatures),
-            _ => self.signature(algorithm, signatures, time.as_ref().map(|(text, _)| &**text)),
+            _ => self.signature(
+                algorithm,
+                signatures,
+                time.as_ref().map(|(text, _)| &**text),
+            ),
         }?;
         if let Some((_, unix_ms)) = time {
             self.tolerance().judge(unix_ms, now_unix_ms)?;
@@ -291,8 +297,7 @@ impl<'v> Check<'v, '_, '_> {
     fn body_hash(&self, hash: &BodyHash) -> Result<(), Reason> {
         let body = self.view.request.body;
         let Some(values) = hash.from.decoded(self.view)? else {
-            let unless_form =
-                hash.required_unless_form && !body.is_empty() && !self.view.is_form();
+            let unless_form = hash.required_unless_form && !body.is_empty() && !self.view.is_form();
             return match hash.required || unless_form {
                 true => Err(Reason::BodyHashMissing),
                 false => Ok(()),

@@ -57,7 +57,8 @@ impl Clock {
 
     /// The time in this notation.
     pub fn write(self, unix_ms: i64) -> String {
-        let instant = jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
+        let instant =
+            jiff::Timestamp::from_millisecond(unix_ms).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
         match self {
             Clock::Unix | Clock::UnixAuto => unix_ms.div_euclid(1000).to_string(),
             Clock::UnixMs => unix_ms.to_string(),
@@ -118,8 +119,18 @@ mod tests {
     fn only_plain_digits_are_a_unix_time() {
         assert_eq!(Clock::Unix.read(b"1767806829"), Some(1_767_806_829_000));
         for text in [
-            "", " 1", "1 ", "+1", "-1", "1e9", "1.0", "0x1", "1767806829abc", "\u{661}",
-            "99999999999999999999999", "9223372036854775807",
+            "",
+            " 1",
+            "1 ",
+            "+1",
+            "-1",
+            "1e9",
+            "1.0",
+            "0x1",
+            "1767806829abc",
+            "\u{661}",
+            "99999999999999999999999",
+            "9223372036854775807",
         ] {
             assert_eq!(Clock::Unix.read(text.as_bytes()), None, "{text}");
         }
@@ -130,9 +141,16 @@ mod tests {
         let now_unix_ms = 1_767_806_829_000;
         for (name, clock) in NAMES {
             let text = clock.write(now_unix_ms);
-            assert_eq!(clock.read(text.as_bytes()), Some(now_unix_ms), "{name} {text}");
+            assert_eq!(
+                clock.read(text.as_bytes()),
+                Some(now_unix_ms),
+                "{name} {text}"
+            );
         }
-        assert_eq!(Clock::UnixAuto.read(b"1767806829123"), Some(1_767_806_829_123));
+        assert_eq!(
+            Clock::UnixAuto.read(b"1767806829123"),
+            Some(1_767_806_829_123)
+        );
         assert_eq!(
             Clock::HttpDate.read(b"Wed, 07 Jan 2026 17:27:09 GMT"),
             Some(now_unix_ms)

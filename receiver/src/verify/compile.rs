@@ -54,8 +54,7 @@ fn methods(fields: &Fields<'_>) -> Vec<Method> {
 
 fn block(fields: Fields<'_>, params: &Params) -> Block {
     let conditions = |key| fields.each(key, |text| Condition::parse(text, params));
-    let pipelines =
-        |key, role| fields.each(key, |text| Pipeline::parse(text, role, params));
+    let pipelines = |key, role| fields.each(key, |text| Pipeline::parse(text, role, params));
     refuse_what_comes_later(&fields);
     let mut signatures_any = pipelines("sig_any", Role::Signature);
     if let Some(series) = fields.table("sig_series") {
@@ -65,7 +64,9 @@ fn block(fields: Fields<'_>, params: &Params) -> Block {
         when: conditions("when"),
         require: conditions("require"),
         algorithm: choice(&fields, params),
-        key: fields.one("key", KeyFormat::parse).unwrap_or_else(KeyFormat::utf8),
+        key: fields
+            .one("key", KeyFormat::parse)
+            .unwrap_or_else(KeyFormat::utf8),
         signatures: pipelines("sig", Role::Signature),
         signatures_any,
         all_items: fields.table("all_items").and_then(all_items),
@@ -265,15 +266,15 @@ fn consistent(fields: &Fields<'_>, block: &Block) {
         fields.problem(&fields.span_of(key), key, message);
     };
     let nothing = algorithms == [Algorithm::None];
-    let token = algorithms == [Algorithm::Equal];
+    let compares = algorithms == [Algorithm::Equal];
     let has_signature = !(block.signatures.is_empty() && block.signatures_any.is_empty());
     if !nothing && !has_signature {
         complain("sig", "is missing: where the signature stands");
     }
-    if !nothing && !token && block.signed.is_empty() {
+    if !nothing && !compares && block.signed.is_empty() {
         complain("signed", "is missing: what is signed, such as `{body}`");
     }
-    if token && !block.signed.is_empty() {
+    if compares && !block.signed.is_empty() {
         complain("signed", "has no meaning where a credential is compared");
     }
     if block.templates().any(Template::uses_time) && block.time.is_empty() {
@@ -290,7 +291,10 @@ fn consistent(fields: &Fields<'_>, block: &Block) {
         .iter()
         .any(|time| matches!(time.locator, Locator::Header(_) | Locator::Query(_)));
     if unsigned_time && !block.templates().all(Template::uses_time) {
-        complain("time", "is not part of what is signed, so it protects nothing: add {time} to `signed`");
+        complain(
+            "time",
+            "is not part of what is signed, so it protects nothing: add {time} to `signed`",
+        );
     }
 }
 
@@ -317,7 +321,11 @@ fn handshake(fields: Fields<'_>, params: &Params) -> Handshake {
         }),
     };
     if handshake.when.is_empty() {
-        fields.problem(&fields.span, "when", "is missing: a handshake needs a condition");
+        fields.problem(
+            &fields.span,
+            "when",
+            "is missing: a handshake needs a condition",
+        );
     }
     let fetches = matches!(handshake.effect, Some((EffectKind::Fetch, _)));
     if fetches && !matches!(handshake.auth, Auth::Verify) {
@@ -345,7 +353,9 @@ fn reply(fields: &Fields<'_>, params: &Params) -> ReplyTemplate {
     }
     out.content_type = fields.text("type").map(str::to_owned);
     out.body = fields.one("body", template);
-    out.json = fields.node("json").and_then(|node| json(&fields, node, params));
+    out.json = fields
+        .node("json")
+        .and_then(|node| json(&fields, node, params));
     if let Some(headers) = fields.table("headers") {
         for entry in headers.entries() {
             let Value::Text(text) = &entry.node.value else {
@@ -367,7 +377,9 @@ fn reply(fields: &Fields<'_>, params: &Params) -> ReplyTemplate {
 /// The `status` of a reply.
 pub(crate) fn status(fields: &Fields<'_>) -> Option<u16> {
     let number = fields.integer("status")?;
-    let status = u16::try_from(number).ok().filter(|code| (200..600).contains(code));
+    let status = u16::try_from(number)
+        .ok()
+        .filter(|code| (200..600).contains(code));
     if status.is_none() {
         fields.problem(&fields.span_of("status"), "status", "expected 200 to 599");
     }
@@ -414,4 +426,3 @@ fn event(fields: Fields<'_>, params: &Params) -> Event {
     fields.finish();
     event
 }
-

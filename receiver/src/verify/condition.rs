@@ -70,7 +70,10 @@ impl Test {
                 .map_err(|_| format!("`{value}` is no method"));
         }
         let value = value.strip_prefix('=').unwrap_or(value);
-        let value = match value.strip_prefix("{param:").and_then(|v| v.strip_suffix('}')) {
+        let value = match value
+            .strip_prefix("{param:")
+            .and_then(|v| v.strip_suffix('}'))
+        {
             Some(name) => pipeline::param(name, params)?,
             None => value.to_owned(),
         };

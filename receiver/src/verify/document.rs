@@ -140,7 +140,12 @@ fn table(from: &DeTable<'_>, problems: &Problems<'_>, at: &str) -> Value {
             span: key.span(),
             node: Node {
                 span: value.span(),
-                value: convert(value.get_ref(), &value.span(), problems, &join(at, key.get_ref())),
+                value: convert(
+                    value.get_ref(),
+                    &value.span(),
+                    problems,
+                    &join(at, key.get_ref()),
+                ),
             },
         })
         .collect();
@@ -153,15 +158,13 @@ fn convert(from: &DeValue<'_>, span: &Range<usize>, problems: &Problems<'_>, at:
     match from {
         DeValue::String(text) => Value::Text(text.to_string()),
         DeValue::Boolean(value) => Value::Boolean(*value),
-        DeValue::Integer(number) => {
-            match i64::from_str_radix(number.as_str(), number.radix()) {
-                Ok(value) => Value::Integer(value),
-                Err(_) => {
-                    problems.add(span, at, "number out of range");
-                    Value::Integer(0)
-                }
+        DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+            Ok(value) => Value::Integer(value),
+            Err(_) => {
+                problems.add(span, at, "number out of range");
+                Value::Integer(0)
             }
-        }
+        },
         DeValue::Array(items) => Value::List(
             items
                 .iter()
@@ -351,11 +354,7 @@ impl<'d> Fields<'d> {
 
     /// One string or an array of strings, each read by `read`, whose error is
     /// reported where the string stands.
-    pub fn each<T>(
-        &self,
-        key: &'static str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Vec<T> {
+    pub fn each<T>(&self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
         let Some(node) = self.node(key) else {
             return Vec::new();
         };
@@ -383,11 +382,7 @@ impl<'d> Fields<'d> {
     }
 
     /// One string read by `read`.
-    pub fn one<T>(
-        &self,
-        key: &'static str,
-        read: impl Fn(&str) -> Result<T, String>,
-    ) -> Option<T> {
+    pub fn one<T>(&self, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<T> {
         let text = self.text(key)?;
         match read(text) {
             Ok(value) => Some(value),
@@ -414,7 +409,8 @@ impl<'d> Fields<'d> {
                 continue;
             }
             let message = unknown("key", &entry.name, known.iter().copied());
-            self.problems.add(&entry.span, &self.path(&entry.name), message);
+            self.problems
+                .add(&entry.span, &self.path(&entry.name), message);
         }
     }
 }

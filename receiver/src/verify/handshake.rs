@@ -62,10 +62,7 @@ fn first_key(verifier: &Verifier) -> Option<&Key> {
 }
 
 /// The key whose secret is one of `given`.
-fn key_named<'v>(
-    verifier: &'v Verifier,
-    given: &[std::borrow::Cow<'_, [u8]>],
-) -> Option<&'v Key> {
+fn key_named<'v>(verifier: &'v Verifier, given: &[std::borrow::Cow<'_, [u8]>]) -> Option<&'v Key> {
     use sha2::{Digest, Sha256};
     let keys = verifier.keys.first()?;
     keys.iter().find(|key| {
@@ -86,12 +83,18 @@ fn reply(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Reply, Reas
     };
     let header = |(name, value): &(HeaderName, Template)| {
         let value = HeaderValue::from_bytes(&value.bytes(context)?);
-        value.map(|value| (name.clone(), value)).map_err(|_| Reason::BadEncoding)
+        value
+            .map(|value| (name.clone(), value))
+            .map_err(|_| Reason::BadEncoding)
     };
     Ok(Reply {
         status: template.status,
         content_type: template.content_type.clone().or(kind.map(str::to_owned)),
-        headers: template.headers.iter().map(header).collect::<Result<_, _>>()?,
+        headers: template
+            .headers
+            .iter()
+            .map(header)
+            .collect::<Result<_, _>>()?,
         body,
         effect: effect(handshake, context)?,
     })

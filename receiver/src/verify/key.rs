@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::alphabet;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha1::Sha1;
@@ -80,7 +80,9 @@ impl KeyFormat {
         let mut pieces = text.split('+');
         let name = pieces.next().unwrap_or("");
         if name == "jwks" || name.starts_with("x509-url") {
-            return Err(format!("keys fetched by URL (`{name}`) are not supported yet"));
+            return Err(format!(
+                "keys fetched by URL (`{name}`) are not supported yet"
+            ));
         }
         let names = ENCODINGS.iter().map(|(name, _)| *name);
         let encoding = ENCODINGS

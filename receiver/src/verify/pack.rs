@@ -23,7 +23,11 @@ pub struct PackError {
 
 fn list(problems: &[Problem]) -> String {
     let lines: Vec<String> = problems.iter().map(|p| format!("\n  {p}")).collect();
-    let noun = if problems.len() == 1 { "problem" } else { "problems" };
+    let noun = if problems.len() == 1 {
+        "problem"
+    } else {
+        "problems"
+    };
     format!("{} {noun}{}", problems.len(), lines.concat())
 }
 
@@ -274,9 +278,7 @@ fn options(root: &Node, text: &str) -> Result<Vec<OptionSpec>, Vec<Problem>> {
     {
         for entry in table.entries() {
             let at = table.path(&entry.name);
-            specs.extend(
-                Fields::of(&entry.node, &at, &problems).map(|f| option(&entry.name, f)),
-            );
+            specs.extend(Fields::of(&entry.node, &at, &problems).map(|f| option(&entry.name, f)));
         }
     }
     problems.finish(specs)
@@ -340,7 +342,11 @@ fn read(
     let result = Fields::of(&without_options, "", &problems).map(|fields| {
         let scheme = compile::scheme(&fields, values);
         let facts = facts(name, &fields, &scheme, options);
-        let samples = fields.tables("sample").into_iter().map(Sample::read).collect();
+        let samples = fields
+            .tables("sample")
+            .into_iter()
+            .map(Sample::read)
+            .collect();
         let _ = fields.node("options");
         fields.finish();
         Parts {
@@ -387,7 +393,11 @@ fn body_authenticated(fields: &Fields<'_>, scheme: &Scheme) -> bool {
     match fields.boolean("body_authenticated") {
         Some(true) if !covered => {
             let message = "`signed` does not cover the body: name {body} in it";
-            fields.problem(&fields.span_of("body_authenticated"), "body_authenticated", message);
+            fields.problem(
+                &fields.span_of("body_authenticated"),
+                "body_authenticated",
+                message,
+            );
             false
         }
         Some(said) => said,

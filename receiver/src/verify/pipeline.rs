@@ -49,7 +49,10 @@ pub(crate) enum Filter {
     /// Split, trim, drop what is empty.
     List(String),
     /// Values whose part before the first separator is one of the keys.
-    Pair { separator: String, keys: Vec<String> },
+    Pair {
+        separator: String,
+        keys: Vec<String>,
+    },
     At(usize),
     From(usize),
     Last,
@@ -214,7 +217,10 @@ const LOCATORS: &[&str] = &["header", "query", "form", "json", "param", "basic",
 
 impl Locator {
     pub fn parse(text: &str, params: &Params) -> Result<Self, String> {
-        let (kind, name) = text.trim_start().split_once(':').unwrap_or((text.trim(), ""));
+        let (kind, name) = text
+            .trim_start()
+            .split_once(':')
+            .unwrap_or((text.trim(), ""));
         if kind == "basic" && name.is_empty() {
             return Ok(Locator::Basic);
         }
@@ -289,8 +295,26 @@ pub(crate) fn param(name: &str, params: &Params) -> Result<String, String> {
 }
 
 const FILTERS: &[&str] = &[
-    "list", "pair", "pairkey", "at", "from", "last", "strip", "opt", "istrip", "json", "hex",
-    "base64", "base64url", "text", "unix", "unix-ms", "unix-us", "unix-ns", "unix-auto", "rfc3339",
+    "list",
+    "pair",
+    "pairkey",
+    "at",
+    "from",
+    "last",
+    "strip",
+    "opt",
+    "istrip",
+    "json",
+    "hex",
+    "base64",
+    "base64url",
+    "text",
+    "unix",
+    "unix-ms",
+    "unix-us",
+    "unix-ns",
+    "unix-auto",
+    "rfc3339",
     "http-date",
 ];
 

@@ -124,7 +124,8 @@ impl Choice {
         match self {
             Choice::Fixed(algorithm) => vec![*algorithm],
             Choice::Named { names, default, .. } => {
-                let mut all: Vec<Algorithm> = names.iter().map(|(_, algorithm)| *algorithm).collect();
+                let mut all: Vec<Algorithm> =
+                    names.iter().map(|(_, algorithm)| *algorithm).collect();
                 all.extend(*default);
                 all
             }

@@ -177,7 +177,16 @@ impl Part {
             }),
             _ => {
                 let words = WORDS.iter().map(|(word, _)| *word);
-                let kinds = ["header", "param", "query", "form", "json", "json-lines", "opt", "hmac"];
+                let kinds = [
+                    "header",
+                    "param",
+                    "query",
+                    "form",
+                    "json",
+                    "json-lines",
+                    "opt",
+                    "hmac",
+                ];
                 Err(unknown("placeholder", kind, words.chain(kinds)))
             }
         }

@@ -34,12 +34,20 @@ impl PublicUrl {
         let Some(authority) = authority else {
             return Err("a public URL starts with https:// or http://".into());
         };
-        if authority.is_empty() || authority.starts_with('/') || base.contains(char::is_whitespace) {
+        if authority.is_empty() || authority.starts_with('/') || base.contains(char::is_whitespace)
+        {
             return Err("a public URL needs a host and contains no blanks".into());
         }
-        let has_path = authority.find('/').is_some_and(|at| at + 1 < authority.len());
+        let has_path = authority
+            .find('/')
+            .is_some_and(|at| at + 1 < authority.len());
         Ok(Self {
-            base: if has_path { base } else { base.trim_end_matches('/') }.to_owned(),
+            base: if has_path {
+                base
+            } else {
+                base.trim_end_matches('/')
+            }
+            .to_owned(),
             query,
             has_path,
         })
@@ -282,7 +290,14 @@ mod tests {
 
     #[test]
     fn what_is_no_url_is_refused() {
-        for text in ["", "hooks.example.com", "ftp://x", "https://", "https:///in", "https://a b/"] {
+        for text in [
+            "",
+            "hooks.example.com",
+            "ftp://x",
+            "https://",
+            "https:///in",
+            "https://a b/",
+        ] {
             assert!(PublicUrl::parse(text).is_err(), "{text}");
         }
     }
@@ -301,7 +316,10 @@ mod tests {
         }
         assert!(got.iter().all(|url| !url.contains('#')));
         assert!(got.len() <= SPELLINGS_MAX);
-        assert_eq!(twilio("http://[::1]:8080/x"), ["http://[::1]:8080/x", "http://[::1]/x"]);
+        assert_eq!(
+            twilio("http://[::1]:8080/x"),
+            ["http://[::1]:8080/x", "http://[::1]/x"]
+        );
         assert_eq!(twilio("https://h/x"), ["https://h/x", "https://h:443/x"]);
     }
 }

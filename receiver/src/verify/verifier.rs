@@ -65,7 +65,10 @@ pub enum PrepareError {
 }
 
 fn hint(secret: &Option<String>) -> String {
-    secret.as_ref().map(|s| format!(": {s}")).unwrap_or_default()
+    secret
+        .as_ref()
+        .map(|s| format!(": {s}"))
+        .unwrap_or_default()
 }
 
 /// What a request turned out to be.
@@ -139,7 +142,10 @@ fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key
         return Err(PrepareError::TooManySecrets);
     }
     let needed = scheme.blocks.iter().any(|block| block.needs_key())
-        || scheme.handshakes.iter().any(|h| matches!(h.auth, Auth::Token(_)));
+        || scheme
+            .handshakes
+            .iter()
+            .any(|h| matches!(h.auth, Auth::Token(_)));
     let learned = scheme
         .handshakes
         .iter()
@@ -190,7 +196,10 @@ fn user_password(scheme: &Scheme, key: Key) -> Result<Key, SecretError> {
         .flat_map(|block| &block.signatures)
         .any(|pipeline| matches!(pipeline.locator, Locator::Basic));
     let bytes = key.bytes.expose_secret();
-    let password = bytes.iter().position(|byte| *byte == b':').map(|at| &bytes[at + 1..]);
+    let password = bytes
+        .iter()
+        .position(|byte| *byte == b':')
+        .map(|at| &bytes[at + 1..]);
     if basic && password.is_none_or(|password| password.trim_ascii().is_empty()) {
         return Err(SecretError::NotUserPassword);
     }
@@ -234,7 +243,8 @@ impl Verifier {
     /// requests of a pack that has such, 32 at most).
     pub fn check(&self, request: &Request<'_>, now_unix_ms: i64) -> Verdict {
         let view = View::new(request);
-        self.judge(&view, now_unix_ms).unwrap_or_else(Verdict::Refused)
+        self.judge(&view, now_unix_ms)
+            .unwrap_or_else(Verdict::Refused)
     }
 
     fn judge(&self, view: &View<'_>, now_unix_ms: i64) -> Result<Verdict, Reason> {

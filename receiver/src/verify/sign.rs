@@ -232,7 +232,7 @@ impl<'s> Draft<'s> {
     ) -> Result<Vec<u8>, SignError> {
         let made = self.with_view(|view| {
             let template = check::templates(block, view).first()?;
-            let spelled = url::spellings(&self.url, block.variants);
+            let spelled = url::spellings(&self.url, block.variants, None);
             let context = Context {
                 view,
                 url: spelled.first()?,

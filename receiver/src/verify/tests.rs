@@ -643,6 +643,34 @@ fn behind_a_proxy_the_public_url_is_what_twilio_signed() {
 }
 
 #[test]
+fn a_user_in_the_twilio_url_may_or_may_not_be_signed() {
+    let twilio = verifier("twilio");
+    let sample = twilio.pack().sample(0, NOW_UNIX_MS);
+    let with_user = "https://bob:s3cret@hooks.example.com/in/test";
+    let mut delivery = Delivery::sample(&twilio, 0);
+    delivery.url = with_user.into();
+    accepted(delivery.check(&twilio));
+    // Over the URL with the user, as the tests of Twilio's SDKs have it.
+    use hmac::{KeyInit, Mac};
+    let mut signed = with_user.as_bytes().to_vec();
+    signed.extend(super::form::sorted(
+        &super::form::urlencoded(&sample.body).collect::<Vec<_>>(),
+    ));
+    let mut mac = hmac::Hmac::<sha1::Sha1>::new_from_slice(SECRET_A.as_bytes()).unwrap();
+    mac.update(&signed);
+    let tag = base64::Engine::encode(
+        &base64::engine::general_purpose::STANDARD,
+        mac.finalize().into_bytes(),
+    );
+    let mut delivery = delivery.with("x-twilio-signature", tag.as_bytes());
+    accepted(delivery.check(&twilio));
+    delivery.url = URL.into();
+    assert_eq!(refused(delivery.check(&twilio)), Reason::NoMatch);
+    let known = delivery.with("authorization", b"Basic Ym9iOnMzY3JldA==");
+    accepted(known.check(&twilio));
+}
+
+#[test]
 fn twilio_keys_may_name_their_algorithm() {
     let twilio = verifier("twilio");
     let sample = twilio.pack().sample(0, NOW_UNIX_MS);

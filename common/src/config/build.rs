@@ -1,0 +1,181 @@
+//! From a file without problems to the types that every role relies on.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::check::route_name;
+use super::problems::{Origin, Problems};
+use super::raw::Fields;
+use super::{
+    Breaker, Config, Destination, EngineKind, Log, Receiver, Role, Route, Source, Start, Token,
+    Worker,
+};
+use crate::retry::RetryPolicy;
+use crate::secret::SecretRef;
+
+/// The whole configuration. Only for a file in which no error was found.
+pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Problems) -> Config {
+    let receiver = receiver(&file.get("receiver"));
+    Config {
+        path: path.to_owned(),
+        log: log(&file.get("log")),
+        worker: worker(&file.get("worker"), receiver.private),
+        sources: each(file, "sources", source),
+        destinations: each(file, "destinations", destination),
+        routes: file
+            .get::<Vec<Fields>>("routes")
+            .iter()
+            .map(route)
+            .collect(),
+        receiver,
+        origin,
+        warnings,
+    }
+}
+
+fn each<T>(file: &Fields, key: &str, build: impl Fn(&str, &Fields) -> T) -> BTreeMap<String, T> {
+    file.get::<BTreeMap<String, Fields>>(key)
+        .into_iter()
+        .map(|(name, fields)| {
+            let built = build(&name, &fields);
+            (name, built)
+        })
+        .collect()
+}
+
+fn receiver(fields: &Fields) -> Receiver {
+    Receiver {
+        listen: fields.get("listen"),
+        private: fields.get("private"),
+        public_url: fields.opt("public_url"),
+        trusted_proxies: fields.get("trusted_proxies"),
+        connections_max: fields.get("connections_max"),
+        bodies_bytes_max: fields.get("bodies_max"),
+        header_timeout: fields.get("header_timeout"),
+        body_timeout: fields.get("body_timeout"),
+        idle_timeout: fields.get("idle_timeout"),
+        drain_timeout: fields.get("drain_timeout"),
+        tokens: fields
+            .get::<Vec<Fields>>("tokens")
+            .iter()
+            .map(token)
+            .collect(),
+    }
+}
+
+fn token(fields: &Fields) -> Token {
+    let role: String = fields.get("role");
+    Token {
+        role: match role.as_str() {
+            "worker" => Role::Worker,
+            "operate" => Role::Operate,
+            _ => Role::Read,
+        },
+        secret: secret(fields),
+        name: fields.opt("name").unwrap_or(role),
+    }
+}
+
+fn secret(fields: &Fields) -> SecretRef {
+    match fields.opt("env") {
+        Some(name) => SecretRef::Env(name),
+        None => SecretRef::File(fields.get("file")),
+    }
+}
+
+fn log(fields: &Fields) -> Log {
+    Log {
+        engine: match fields.get::<String>("engine").as_str() {
+            "memory" => EngineKind::Memory,
+            _ => EngineKind::Sled,
+        },
+        path: fields.get("path"),
+        retention: fields.get("retention"),
+        volume_bytes: fields.get("volume"),
+        reserve_bytes: fields.get("reserve"),
+        attempts_bytes: fields.get("attempts"),
+        cache_bytes: fields.get("cache"),
+        lease: fields.get("lease"),
+        lost_max: fields.get("lost_max"),
+    }
+}
+
+fn worker(fields: &Fields, private: SocketAddr) -> Worker {
+    Worker {
+        receivers: fields
+            .opt("receivers")
+            .unwrap_or_else(|| vec![format!("http://{private}")]),
+        token: fields.opt("token").map(|token: Fields| secret(&token)),
+        concurrency: fields.get("concurrency"),
+        drain_timeout: fields.get("drain_timeout"),
+        processes: fields.get("processes"),
+    }
+}
+
+fn source(name: &str, fields: &Fields) -> Source {
+    let dedupe: Fields = fields.get("dedupe");
+    Source {
+        name: name.to_owned(),
+        provider: fields.get("provider"),
+        secrets: fields
+            .get::<Vec<Fields>>("secrets")
+            .iter()
+            .map(secret)
+            .collect(),
+        options: fields.get("options"),
+        public_url: fields.opt("public_url"),
+        tolerance: fields.opt("tolerance"),
+        body_max: fields.opt("body_max"),
+        dedupe_window: dedupe.get("window"),
+        idempotency_key: dedupe.opt("key"),
+    }
+}
+
+fn destination(name: &str, fields: &Fields) -> Destination {
+    Destination {
+        name: name.to_owned(),
+        kind: fields.get("type"),
+        settings: fields.others.clone(),
+    }
+}
+
+fn route(fields: &Fields) -> Route {
+    let start: Option<String> = fields.opt("start");
+    Route {
+        name: route_name(fields).expect("a route without problems has a source and a destination"),
+        source: fields.get("source"),
+        destination: fields.get("destination"),
+        events: fields
+            .get::<Fields>("match")
+            .opt("event")
+            .unwrap_or_default(),
+        retry: retry(&fields.get("retry")),
+        open_max: fields.get("open_max"),
+        rate: fields.opt("rate"),
+        breaker: breaker(&fields.get("breaker")),
+        start: start.map(|start| match start.as_str() {
+            "beginning" => Start::Beginning,
+            _ => Start::Now,
+        }),
+        timeout: fields.get("timeout"),
+    }
+}
+
+fn retry(fields: &Fields) -> RetryPolicy {
+    RetryPolicy {
+        max_attempts: fields.get("max_attempts"),
+        initial: fields.get("initial"),
+        max: fields.get("max"),
+        multiplier: fields.get("multiplier"),
+        give_up_after: fields.opt("give_up_after"),
+        retry_after_max: fields.get("retry_after_max"),
+    }
+}
+
+fn breaker(fields: &Fields) -> Breaker {
+    Breaker {
+        failures: fields.get("failures"),
+        pause: fields.get("pause"),
+        pause_max: fields.get("pause_max"),
+    }
+}

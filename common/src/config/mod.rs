@@ -1,0 +1,248 @@
+//! Configuration, checked: what every role may rely on.
+//!
+//! What was typed is read in [`raw`] along the one table of [`settings`], what no single
+//! value can show is found in [`check`], and every problem is reported at once, each with
+//! its line. Only what passed is turned into the types that stand here.
+
+mod build;
+mod check;
+mod excerpts;
+mod json_schema;
+mod known;
+mod load;
+mod mask;
+mod places;
+mod problems;
+mod raw;
+mod schema;
+mod secrets;
+mod settings;
+mod suggest;
+#[cfg(test)]
+mod tests;
+mod units;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::retry::RetryPolicy;
+use crate::secret::SecretRef;
+
+pub use json_schema::schema;
+pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
+pub use load::{FILE_BYTES_MAX, load, parse};
+pub use problems::{Origin, Problem, Problems, Severity};
+pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
+pub use units::{parse_duration, parse_size, show_duration, show_size};
+
+/// A whole configuration file that passed all checks.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from; relative paths in it are already resolved against its directory.
+    pub path: PathBuf,
+    /// The receiver's listeners and limits.
+    pub receiver: Receiver,
+    /// The log.
+    pub log: Log,
+    /// The workers.
+    pub worker: Worker,
+    /// Sources by name.
+    pub sources: BTreeMap<String, Source>,
+    /// Destinations by name.
+    pub destinations: BTreeMap<String, Destination>,
+    /// Routes in order of the file; names are unique.
+    pub routes: Vec<Route>,
+    /// Where each setting stands in the file, for what is found wrong later.
+    pub origin: Origin,
+    /// What should be known and prevents nothing.
+    pub warnings: Problems,
+}
+
+/// `[receiver]`
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    /// Where senders connect. Default `127.0.0.1:8080`.
+    pub listen: SocketAddr,
+    /// Where workers, operators and metrics connect; loopback only. Default `127.0.0.1:8081`.
+    pub private: SocketAddr,
+    /// The URL under which senders reach `listen`, without a trailing slash.
+    pub public_url: Option<String>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Most open connections. Default 10,000.
+    pub connections_max: usize,
+    /// Most bytes of bodies in memory at once. Default 256 MiB.
+    pub bodies_bytes_max: u64,
+    /// A request's headers must have come within. Default 10 s.
+    pub header_timeout: Duration,
+    /// A request's body must have come within. Default 30 s.
+    pub body_timeout: Duration,
+    /// A connection may be idle for. Default 75 s.
+    pub idle_timeout: Duration,
+    /// How long a stop waits for requests in flight. Default 10 s.
+    pub drain_timeout: Duration,
+    /// Tokens of the private listener.
+    pub tokens: Vec<Token>,
+}
+
+/// One token of the private listener.
+#[derive(Debug, Clone)]
+pub struct Token {
+    /// What it may do.
+    pub role: Role,
+    /// Where it is.
+    pub secret: SecretRef,
+    /// Who holds it, for the audit; default the role's name.
+    pub name: String,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    /// Lease and settle.
+    Worker,
+    /// Look at everything.
+    Read,
+    /// Look at and change everything but lease.
+    Operate,
+}
+
+/// `[log]`
+#[derive(Debug, Clone)]
+pub struct Log {
+    /// Which engine.
+    pub engine: EngineKind,
+    /// The directory. Default `data`.
+    pub path: PathBuf,
+    /// How long settled deliveries are kept. Default 7 days.
+    pub retention: Duration,
+    /// A volume is closed at this size. Default 1 GiB, at least 4 MiB.
+    pub volume_bytes: u64,
+    /// Intake stops below this much free space. Default 1 GiB.
+    pub reserve_bytes: u64,
+    /// Most bytes of kept attempts. Default 512 MiB.
+    pub attempts_bytes: u64,
+    /// Most bytes of recent blocks kept in memory. Default 64 MiB.
+    pub cache_bytes: u64,
+    /// A lease holds for. Default 60 s.
+    pub lease: Duration,
+    /// This many expired leases of one delivery make a dead letter. Default 3.
+    pub lost_max: u32,
+}
+
+/// Which engine keeps the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EngineKind {
+    /// In memory; for tests. Nothing survives.
+    Memory,
+    /// sled, with a real sync.
+    Sled,
+}
+
+/// `[worker]`
+#[derive(Debug, Clone)]
+pub struct Worker {
+    /// Receivers to lease from. Default: the `private` address.
+    pub receivers: Vec<String>,
+    /// The worker's token.
+    pub token: Option<SecretRef>,
+    /// Most deliveries under way at once, over all routes. Default 256.
+    pub concurrency: usize,
+    /// How long a stop waits for deliveries under way before they are released. Default 20 s.
+    pub drain_timeout: Duration,
+    /// How many workers `creel up` runs. Default 2.
+    pub processes: usize,
+}
+
+/// `[sources.NAME]`
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// Its name: the last part of its path.
+    pub name: String,
+    /// The provider pack.
+    pub provider: String,
+    /// Active secrets; any of them may have signed.
+    pub secrets: Vec<SecretRef>,
+    /// Settings of the pack (`param:` in its pipelines).
+    pub options: BTreeMap<String, String>,
+    /// Overrides the receiver's `public_url` for this source: the whole URL up to the path.
+    pub public_url: Option<String>,
+    /// Overrides the pack's tolerance of clocks.
+    pub tolerance: Option<Duration>,
+    /// Overrides the pack's largest body.
+    pub body_max: Option<u64>,
+    /// For how long repeats are recognised. Default 72 h; zero switches it off.
+    pub dedupe_window: Duration,
+    /// A pipeline that names the idempotency key, where the pack has none.
+    pub idempotency_key: Option<String>,
+}
+
+/// `[destinations.NAME]`
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name.
+    pub name: String,
+    /// Its kind (`type` in the file).
+    pub kind: String,
+    /// The kind's own settings, as typed, without `type`; checked by the kind.
+    pub settings: toml::Table,
+}
+
+/// `[[routes]]`
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Its identity: cursor, pause and leases refer to it. Default `<source>-<destination>`.
+    pub name: String,
+    /// From where.
+    pub source: String,
+    /// To where.
+    pub destination: String,
+    /// Only these event types; empty means all.
+    pub events: Vec<String>,
+    /// How it retries.
+    pub retry: RetryPolicy,
+    /// Most deliveries leased at once. Default 1,024.
+    pub open_max: u32,
+    /// Most deliveries started per second.
+    pub rate: Option<f64>,
+    /// The breaker.
+    pub breaker: Breaker,
+    /// Where a new route starts; `None`: at the beginning for the source's first route, else now.
+    pub start: Option<Start>,
+    /// One try may take this long. Default 30 s.
+    pub timeout: Duration,
+}
+
+/// Where a new route starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest that is retained.
+    Beginning,
+    /// With what comes from now on.
+    Now,
+}
+
+/// When a route stops trying for a while.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// Opens after this many failures in a row; 0 switches it off. Default 10.
+    pub failures: u32,
+    /// First pause before a probe. Default 5 s; doubles with every failed probe.
+    pub pause: Duration,
+    /// Longest pause before a probe. Default 5 min.
+    pub pause_max: Duration,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            failures: 10,
+            pause: Duration::from_secs(5),
+            pause_max: Duration::from_secs(300),
+        }
+    }
+}

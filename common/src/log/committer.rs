@@ -1,0 +1,261 @@
+//! The committer: one thread that makes deliveries durable, many at a time.
+//!
+//! It takes whatever is waiting, puts it into blocks, has the engine sync once,
+//! and only then answers. While one sync is under way the next commit gathers.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::oneshot;
+
+use crate::engine::{self, Engine, EngineError};
+use crate::ids::{DeliveryId, LogId, Offset};
+use crate::log::block::{self, Block, Entry};
+use crate::log::gate::Gate;
+use crate::log::keeper::Keeper;
+use crate::log::keys::{Frozen, KeyTable, Runs, Verdict, judge};
+use crate::log::shelf::Shelf;
+use crate::log::spans::{Span, source_bit};
+use crate::log::{AppendError, Appended, Observer};
+use crate::time::Timestamp;
+
+/// Most bytes in one commit; the rest goes with the next.
+const COMMIT_BYTES_MAX: usize = 8 << 20;
+/// How often an idle committer looks whether it is wanted otherwise.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// The runs have to be asked again.
+pub const ASK_RUNS: u64 = u64::MAX;
+
+/// One delivery that waits to become durable.
+pub struct Pending {
+    /// What goes into the block.
+    pub entry: Entry,
+    /// A key seen before this time no longer makes a repeat.
+    pub since: Timestamp,
+    /// [`Runs::written`] when the runs said they do not know the key; [`ASK_RUNS`] otherwise.
+    pub runs_asked: u64,
+    /// Gets the answer.
+    pub reply: oneshot::Sender<Result<Appended, AppendError>>,
+}
+
+/// Everything the thread needs.
+pub struct Committer {
+    /// Storage.
+    pub engine: Arc<dyn Engine>,
+    /// Where committed blocks are shown.
+    pub shelf: Arc<Shelf>,
+    /// The keys in memory.
+    pub table: KeyTable,
+    /// The keys on disk, where there is a disk.
+    pub runs: Option<Arc<Runs>>,
+    /// Writes frozen tables.
+    pub keeper: Keeper,
+    /// Space and stop.
+    pub gate: Arc<Gate>,
+    /// Is told of commits.
+    pub observer: Arc<dyn Observer>,
+    /// Rung after each commit.
+    pub bell: Box<dyn Fn() + Send>,
+    /// Told once, when the engine failed.
+    pub on_failure: Arc<dyn Fn(&EngineError) + Send + Sync>,
+}
+
+impl Committer {
+    /// Commits until the other end of `inbox` is gone or the engine fails.
+    pub fn run(mut self, inbox: &Receiver<Pending>) {
+        let log = self.engine.opened().log;
+        let mut next = self.engine.opened().next.max(self.shelf.height());
+        loop {
+            let first = match inbox.recv_timeout(IDLE) {
+                Ok(first) => Some(first),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Some(first) = first {
+                let gathered = gather(first, inbox);
+                if let Err(error) = self.commit(log, &mut next, gathered) {
+                    self.gate.stop();
+                    (self.on_failure)(&error);
+                    return;
+                }
+            }
+            self.keep_keys(next);
+        }
+    }
+
+    fn commit(
+        &mut self,
+        log: LogId,
+        next: &mut Offset,
+        gathered: Vec<Pending>,
+    ) -> Result<(), EngineError> {
+        let mut batch = Batch {
+            log,
+            next: *next,
+            entries: Vec::new(),
+            answers: Vec::new(),
+        };
+        for pending in gathered {
+            self.admit(pending, &mut batch);
+        }
+        if !batch.entries.is_empty() {
+            self.store(*next, &batch.entries)?;
+            *next = batch.next;
+            (self.bell)();
+        }
+        for (reply, appended) in batch.answers {
+            // the sender may have hung up; its delivery is kept all the same
+            let _ = reply.send(Ok(appended));
+        }
+        Ok(())
+    }
+
+    /// Gives a delivery its offset, or finds it to be a repeat.
+    fn admit(&mut self, pending: Pending, batch: &mut Batch) {
+        let Pending {
+            entry,
+            since,
+            runs_asked,
+            reply,
+        } = pending;
+        let verdict = self.judge(&entry, since, runs_asked);
+        if let Verdict::Repeat(offset) = verdict {
+            self.observer.duplicate(&entry.source);
+            batch.answers.push((reply, batch.appended(offset, true)));
+            return;
+        }
+        if verdict == Verdict::Conflict {
+            self.observer.key_conflict(&entry.source);
+        }
+        let offset = batch.next;
+        if let Some(mark) = entry.key {
+            self.table.note(mark, verdict, offset, entry.received_at);
+        }
+        batch.next += 1;
+        batch.answers.push((reply, batch.appended(offset, false)));
+        batch.entries.push(entry);
+    }
+
+    fn judge(&self, entry: &Entry, since: Timestamp, runs_asked: u64) -> Verdict {
+        let Some(mark) = entry.key else {
+            return Verdict::New;
+        };
+        match &self.runs {
+            // the runs know the key, or have got keys from memory since they were asked
+            Some(runs) if runs.written() != runs_asked => {
+                let seen = |key| Ok::<_, Infallible>(self.table.get(key).or_else(|| runs.get(key)));
+                judge(mark, since, seen).unwrap_or_else(|never| match never {})
+            }
+            _ => self.table.judge(mark, since),
+        }
+    }
+
+    fn store(&self, first: Offset, entries: &[Entry]) -> Result<(), EngineError> {
+        let best = self.engine.block_bytes_best();
+        let mut blocks = Vec::new();
+        let mut spans = Vec::new();
+        let mut at = first;
+        for part in parts(entries, best) {
+            blocks.push(block::encode(at, part));
+            spans.push(span(at, part));
+            at += part.len() as u64;
+        }
+        let began = Instant::now();
+        self.engine.append(&blocks)?;
+        let bytes = blocks.iter().map(|block| block.bytes.len()).sum();
+        self.observer
+            .committed(entries.len(), bytes, began.elapsed());
+        for entry in entries {
+            self.shelf.note_source(&entry.source);
+        }
+        self.shelf
+            .committed(spans.into_iter().zip(blocks.iter().map(opened)).collect());
+        self.gate.wrote(bytes);
+        Ok(())
+    }
+
+    /// Has a full table written, or a small one that retention waits for.
+    fn keep_keys(&mut self, next: Offset) {
+        let Some(runs) = &self.runs else { return };
+        self.table.drop_covered(runs.end());
+        let frozen: Option<Arc<Frozen>> = self.table.freeze(next, self.keeper.wants_keys());
+        if let Some(frozen) = frozen {
+            self.keeper.write_keys(frozen);
+        }
+        self.keeper.keys_covered(if self.table.is_empty() {
+            next
+        } else {
+            runs.end()
+        });
+    }
+}
+
+struct Batch {
+    log: LogId,
+    next: Offset,
+    entries: Vec<Entry>,
+    answers: Vec<(oneshot::Sender<Result<Appended, AppendError>>, Appended)>,
+}
+
+impl Batch {
+    fn appended(&self, offset: Offset, duplicate: bool) -> Appended {
+        Appended {
+            id: DeliveryId {
+                log: self.log,
+                offset,
+            },
+            duplicate,
+        }
+    }
+}
+
+fn gather(first: Pending, inbox: &Receiver<Pending>) -> Vec<Pending> {
+    let mut bytes = first.entry.record.len();
+    let mut gathered = vec![first];
+    while bytes < COMMIT_BYTES_MAX {
+        let Ok(pending) = inbox.try_recv() else { break };
+        bytes += pending.entry.record.len();
+        gathered.push(pending);
+    }
+    gathered
+}
+
+/// Cuts entries into parts that make blocks of about `best` bytes; one that is larger is alone.
+fn parts(entries: &[Entry], best: usize) -> Vec<&[Entry]> {
+    let mut parts = Vec::new();
+    let (mut start, mut bytes) = (0, 0);
+    for (at, entry) in entries.iter().enumerate() {
+        // what a delivery adds to a block besides its record: its length and its key
+        let more = entry.record.len() + 40;
+        if at > start && bytes + more > best.saturating_sub(BLOCK_HEAD) {
+            parts.push(&entries[start..at]);
+            (start, bytes) = (at, 0);
+        }
+        bytes += more;
+    }
+    parts.push(&entries[start..]);
+    parts
+}
+
+/// Room for a block's own head with a few source names.
+const BLOCK_HEAD: usize = 256;
+
+fn span(first: Offset, entries: &[Entry]) -> Span {
+    let received = entries.iter().map(|entry| entry.received_at);
+    Span {
+        first,
+        end: first + entries.len() as u64,
+        sources: entries
+            .iter()
+            .fold(0, |mask, entry| mask | source_bit(&entry.source)),
+        received_min: received.clone().min().unwrap_or_default(),
+        received_max: received.max().unwrap_or_default(),
+    }
+}
+
+fn opened(block: &engine::Block) -> Block {
+    Block::trusted(block).expect("a block that was just encoded has its shape")
+}

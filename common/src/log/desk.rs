@@ -1,0 +1,405 @@
+//! The desk: the one thread that owns the lender, its state and its time.
+//!
+//! Whatever has come in is handled in one go; leases are answered at once, and
+//! what changed is written as one batch, after which settlements are answered.
+//! A commit that took long is followed by a pause, so that workers take a
+//! bounded share of the disk from the deliveries that are coming in.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+
+use crate::engine::{Engine, EngineError};
+use crate::log::attempts;
+use crate::log::gate::Gate;
+use crate::log::lane::Now;
+use crate::log::lender::{Effects, Lender};
+use crate::log::retention::Retention;
+use crate::log::shelf::Shelf;
+use crate::log::{Lease, LeaseRequest, Observer, Settled, WorkError};
+use crate::time::Clock;
+
+/// A request that found nothing is looked at again at most this often: deliveries gather meanwhile.
+const RETRY_PARKED: Duration = Duration::from_millis(2);
+/// A commit is followed by a pause of so many times its length.
+const REST: u32 = 2;
+/// Longest such pause.
+const REST_MAX: Duration = Duration::from_millis(20);
+/// How often leases are looked through for ended ones.
+const EXPIRY: Duration = Duration::from_millis(100);
+/// How often cursors that only looked further are written, and volumes removed.
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Commands handled before changes are written.
+const CYCLE_MAX: usize = 1024;
+
+/// Something that is asked of the desk with the lender at hand.
+pub type Act = Box<dyn FnOnce(&mut Desk) + Send>;
+type After = Box<dyn FnOnce(Result<(), WorkError>) + Send>;
+
+/// What may be asked.
+pub enum Command {
+    /// Deliveries were committed.
+    Bell,
+    /// Leases.
+    Lease(LeaseRequest, oneshot::Sender<Result<Vec<Lease>, WorkError>>),
+    /// More time.
+    Extend(u64, oneshot::Sender<Result<Duration, WorkError>>),
+    /// What came of deliveries.
+    Settle(u64, Vec<Settled>, oneshot::Sender<Result<(), WorkError>>),
+    /// Anything else.
+    Act(Act),
+    /// Write what is to be written, and end.
+    Close(oneshot::Sender<()>),
+}
+
+struct Parked {
+    request: LeaseRequest,
+    reply: oneshot::Sender<Result<Vec<Lease>, WorkError>>,
+    until: Duration,
+}
+
+/// The lender with everything around it.
+pub struct Desk {
+    /// Routes and leases.
+    pub lender: Lender,
+    /// The log, for reading.
+    pub shelf: Arc<Shelf>,
+    /// Storage.
+    pub engine: Arc<dyn Engine>,
+    /// What the current cycle changes.
+    pub effects: Effects,
+    /// Removes volumes.
+    pub retention: Retention,
+    /// Number of the next audit record.
+    pub next_audit: u64,
+    /// This many lost tries make a dead letter.
+    pub lost_max: u32,
+    clock: Arc<dyn Clock>,
+    dice: StdRng,
+    observer: Arc<dyn Observer>,
+    gate: Arc<Gate>,
+    parked: Vec<Parked>,
+    after: Vec<After>,
+    /// Something happened since parked requests were last looked at.
+    stirred: bool,
+    last_try: Duration,
+    rested: Duration,
+    expired: Duration,
+    kept_house: Duration,
+}
+
+/// What the desk needs besides its lender.
+pub struct Around {
+    /// The log, for reading.
+    pub shelf: Arc<Shelf>,
+    /// Storage.
+    pub engine: Arc<dyn Engine>,
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// For jitter.
+    pub dice: StdRng,
+    /// Is told of attempts.
+    pub observer: Arc<dyn Observer>,
+    /// Space and stop.
+    pub gate: Arc<Gate>,
+    /// Removes volumes.
+    pub retention: Retention,
+    /// Number of the next audit record.
+    pub next_audit: u64,
+    /// This many lost tries make a dead letter.
+    pub lost_max: u32,
+}
+
+impl Desk {
+    /// A desk.
+    pub fn new(lender: Lender, around: Around) -> Self {
+        Self {
+            lender,
+            shelf: around.shelf,
+            engine: around.engine,
+            effects: Effects::default(),
+            retention: around.retention,
+            next_audit: around.next_audit,
+            lost_max: around.lost_max,
+            clock: around.clock,
+            dice: around.dice,
+            observer: around.observer,
+            gate: around.gate,
+            parked: Vec::new(),
+            after: Vec::new(),
+            stirred: false,
+            last_try: Duration::ZERO,
+            rested: Duration::ZERO,
+            expired: Duration::ZERO,
+            kept_house: Duration::ZERO,
+        }
+    }
+
+    /// Serves until it is closed, everybody has hung up, or the engine fails.
+    pub fn run(mut self, inbox: &Receiver<Command>, on_failure: &dyn Fn(&EngineError)) {
+        if let Err(error) = self.serve(inbox) {
+            self.gate.stop();
+            on_failure(&error);
+            let stopped = || Err(WorkError::Unavailable("the log has stopped".to_owned()));
+            self.after.drain(..).for_each(|after| after(stopped()));
+        }
+    }
+
+    fn serve(&mut self, inbox: &Receiver<Command>) -> Result<(), EngineError> {
+        loop {
+            match inbox.recv_timeout(self.patience()) {
+                Ok(Command::Close(done)) => {
+                    self.close()?;
+                    let _ = done.send(());
+                    return Ok(());
+                }
+                Ok(command) => self.handle(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.close(),
+            }
+            for command in inbox.try_iter().take(CYCLE_MAX) {
+                if let Command::Close(done) = command {
+                    self.close()?;
+                    let _ = done.send(());
+                    return Ok(());
+                }
+                self.handle(command);
+            }
+            self.expire();
+            self.serve_parked();
+            self.keep_house()?;
+            if self.now().mono >= self.rested {
+                self.commit(false)?;
+            }
+        }
+    }
+
+    /// Both clocks, read together.
+    pub fn now(&self) -> Now {
+        Now {
+            wall: self.clock.wall(),
+            mono: self.clock.mono(),
+        }
+    }
+
+    fn handle(&mut self, command: Command) {
+        self.stirred = true;
+        match command {
+            Command::Bell | Command::Close(_) => {}
+            Command::Lease(request, reply) => self.lease(request, reply),
+            Command::Extend(lease, reply) => {
+                let _ = reply.send(self.lender.extend(lease, self.now()));
+            }
+            Command::Settle(lease, settled, reply) => self.settle(lease, settled, reply),
+            Command::Act(act) => act(self),
+        }
+    }
+
+    fn lease(
+        &mut self,
+        request: LeaseRequest,
+        reply: oneshot::Sender<Result<Vec<Lease>, WorkError>>,
+    ) {
+        let now = self.now();
+        match self.lender.lease(&request, &self.shelf, now) {
+            Ok(leases) if leases.is_empty() && !request.wait.is_zero() => {
+                let until = now.mono + request.wait.min(super::LEASE_WAIT_MAX);
+                self.parked.push(Parked {
+                    request,
+                    reply,
+                    until,
+                });
+            }
+            answer => self.answer(answer, reply, now),
+        }
+    }
+
+    /// A worker that has hung up gets nothing, and what it would have got is lent to another.
+    fn answer(
+        &mut self,
+        answer: Result<Vec<Lease>, WorkError>,
+        reply: oneshot::Sender<Result<Vec<Lease>, WorkError>>,
+        now: Now,
+    ) {
+        if let Err(Ok(leases)) = reply.send(answer) {
+            for lease in leases {
+                let back = lease
+                    .items
+                    .iter()
+                    .map(|item| Settled::released(item.offset))
+                    .collect();
+                let mut dice = || 0.0;
+                let _ = self.lender.settle(
+                    lease.id,
+                    back,
+                    &self.shelf,
+                    now,
+                    &mut dice,
+                    &mut self.effects,
+                );
+            }
+        }
+    }
+
+    fn settle(
+        &mut self,
+        lease: u64,
+        settled: Vec<Settled>,
+        reply: oneshot::Sender<Result<(), WorkError>>,
+    ) {
+        let now = self.now();
+        let dice = &mut self.dice;
+        let mut roll = || dice.random::<f64>();
+        let settled = self.lender.settle(
+            lease,
+            settled,
+            &self.shelf,
+            now,
+            &mut roll,
+            &mut self.effects,
+        );
+        match settled {
+            Ok(()) => self
+                .after
+                .push(Box::new(move |done| drop(reply.send(done)))),
+            Err(error) => drop(reply.send(Err(error))),
+        }
+    }
+
+    /// Has something done once all changes so far are durable.
+    pub fn after_commit(&mut self, after: impl FnOnce(Result<(), WorkError>) + Send + 'static) {
+        self.after.push(Box::new(after));
+    }
+
+    fn serve_parked(&mut self) {
+        let now = self.now();
+        if self.parked.is_empty() || now.mono < self.last_try + RETRY_PARKED {
+            return;
+        }
+        self.last_try = now.mono;
+        self.stirred = false;
+        for parked in std::mem::take(&mut self.parked) {
+            if parked.reply.is_closed() {
+                continue;
+            }
+            match self.lender.lease(&parked.request, &self.shelf, now) {
+                Ok(leases) if leases.is_empty() && now.mono < parked.until => {
+                    self.parked.push(parked)
+                }
+                answer => self.answer(answer, parked.reply, now),
+            }
+        }
+    }
+
+    fn expire(&mut self) {
+        let now = self.now();
+        if now.mono < self.expired + EXPIRY {
+            return;
+        }
+        self.expired = now.mono;
+        let dice = &mut self.dice;
+        let mut roll = || dice.random::<f64>();
+        self.lender
+            .expire(&self.shelf, now, &mut roll, &mut self.effects);
+    }
+
+    fn keep_house(&mut self) -> Result<(), EngineError> {
+        let now = self.now();
+        if now.mono < self.kept_house + HOUSEKEEPING {
+            return Ok(());
+        }
+        self.kept_house = now.mono;
+        // no volume goes before the cursors that let it go are durable
+        self.commit(true)?;
+        self.retention
+            .run(&self.lender, &self.shelf, &*self.engine, now)
+    }
+
+    /// Writes what has changed; with `all` also cursors that only looked further.
+    ///
+    /// # Errors
+    /// The engine's; final.
+    pub fn commit(&mut self, all: bool) -> Result<(), EngineError> {
+        let mut effects = std::mem::take(&mut self.effects);
+        self.lender.write(all, &mut effects.batch);
+        attempts::keep(&*self.engine, &effects.attempts)?;
+        if !effects.batch.is_empty() {
+            let began = Instant::now();
+            self.engine.commit(&effects.batch)?;
+            let took = began.elapsed();
+            self.observer.state_committed(effects.batch.0.len(), took);
+            self.rested = self.now().mono + (took * REST).min(REST_MAX);
+        }
+        for attempt in &effects.attempts {
+            self.observer.attempted(&attempt.route, attempt.verdict);
+        }
+        for route in &effects.died {
+            self.observer.died(route);
+        }
+        self.after.drain(..).for_each(|after| after(Ok(())));
+        Ok(())
+    }
+
+    fn close(&mut self) -> Result<(), EngineError> {
+        self.parked.clear();
+        self.commit(true)
+    }
+
+    /// How long it may sleep if nobody comes.
+    fn patience(&self) -> Duration {
+        let now = self.now();
+        let mut wake = self.kept_house + HOUSEKEEPING;
+        if self.lender.has_leases() {
+            wake = wake.min(self.expired + EXPIRY);
+        }
+        if !self.after.is_empty() || !self.effects.batch.is_empty() {
+            wake = wake.min(self.rested);
+        }
+        if !self.parked.is_empty() {
+            wake = wake.min(self.wake_for_parked(now).max(self.last_try + RETRY_PARKED));
+        }
+        wake.saturating_sub(now.mono)
+    }
+
+    /// When a parked request may be served though nothing new has come.
+    fn wake_for_parked(&self, now: Now) -> Duration {
+        if self.stirred {
+            return now.mono;
+        }
+        let given_up = self.parked.iter().map(|parked| parked.until).min();
+        let wanted = self.parked.iter().flat_map(|parked| &parked.request.wants);
+        let lanes = wanted
+            .filter_map(|want| self.lender.lane(&want.route)?.wake(now))
+            .min();
+        given_up
+            .into_iter()
+            .chain(lanes)
+            .min()
+            .unwrap_or(Duration::MAX)
+    }
+}
+
+/// Rings the desk's bell; rings that were not heard yet count once.
+#[derive(Clone)]
+pub struct Bell {
+    desk: Sender<Command>,
+}
+
+impl Bell {
+    /// A bell at a desk.
+    pub fn new(desk: Sender<Command>) -> Self {
+        Self { desk }
+    }
+
+    /// Deliveries were committed.
+    pub fn ring(&self) {
+        // a desk with commands waiting will look at the log anyway
+        if self.desk.is_empty() {
+            let _ = self.desk.try_send(Command::Bell);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The keeper: one thread for what must not hold up commits or leases: writing
+//! runs of keys, removing volumes, looking at free space.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use crate::engine::Engine;
+use crate::ids::Offset;
+use crate::log::gate::Gate;
+use crate::log::keys::{Frozen, Runs};
+use crate::time::{Clock, Timestamp};
+
+/// How often free space is looked at.
+const LOOK: Duration = Duration::from_secs(1);
+
+enum Task {
+    Keys(Arc<Frozen>),
+    Remove(u64),
+}
+
+struct Shared {
+    wants_keys: AtomicBool,
+    covered: AtomicU64,
+}
+
+/// The handle of the keeper's thread; it ends when the last handle is dropped.
+#[derive(Clone)]
+pub struct Keeper {
+    tasks: Sender<Task>,
+    shared: Arc<Shared>,
+}
+
+/// What the thread works on.
+pub struct Charge {
+    /// Storage.
+    pub engine: Arc<dyn Engine>,
+    /// Keys on disk, where there is a disk.
+    pub runs: Option<Arc<Runs>>,
+    /// Free space.
+    pub gate: Arc<Gate>,
+    /// The longest window of any source: keys older than that are left out of merges.
+    pub window_max: Duration,
+    /// Wall time.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Keeper {
+    /// A handle and the thread's end of it.
+    pub fn new(covered: Offset) -> (Self, impl FnOnce(Charge) + Send + 'static) {
+        let (tasks, inbox) = crossbeam_channel::unbounded();
+        let shared = Shared {
+            wants_keys: AtomicBool::new(false),
+            covered: AtomicU64::new(covered),
+        };
+        (
+            Self {
+                tasks,
+                shared: Arc::new(shared),
+            },
+            move |charge| run(&charge, &inbox),
+        )
+    }
+
+    /// Has a frozen table written.
+    pub fn write_keys(&self, frozen: Arc<Frozen>) {
+        self.shared.wants_keys.store(false, Ordering::Release);
+        // a keeper that has ended leaves the keys to be read from the log again
+        let _ = self.tasks.send(Task::Keys(frozen));
+    }
+
+    /// Has a volume removed.
+    pub fn remove_volume(&self, number: u64) {
+        // a keeper that has ended leaves the volume to the next start's retention
+        let _ = self.tasks.send(Task::Remove(number));
+    }
+
+    /// Asks for a table to be frozen though it is not full, so that volumes may go.
+    pub fn want_keys(&self) {
+        self.shared.wants_keys.store(true, Ordering::Release);
+    }
+
+    /// Whether that was asked for.
+    pub fn wants_keys(&self) -> bool {
+        self.shared.wants_keys.load(Ordering::Acquire)
+    }
+
+    /// All keys below this offset need their volumes no more.
+    pub fn keys_covered(&self, below: Offset) {
+        self.shared.covered.store(below, Ordering::Release);
+    }
+
+    /// Below which offset volumes may go as far as keys are concerned.
+    pub fn covered(&self) -> Offset {
+        self.shared.covered.load(Ordering::Acquire)
+    }
+}
+
+fn run(charge: &Charge, inbox: &Receiver<Task>) {
+    loop {
+        match inbox.recv_timeout(LOOK) {
+            Ok(Task::Keys(frozen)) => write_keys(charge, &frozen),
+            Ok(Task::Remove(number)) => remove(charge, number),
+            Err(RecvTimeoutError::Timeout) => charge.gate.look(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+fn write_keys(charge: &Charge, frozen: &Frozen) {
+    let Some(runs) = &charge.runs else { return };
+    let window = u64::try_from(charge.window_max.as_millis()).unwrap_or(u64::MAX);
+    let expired = Timestamp(charge.clock.wall().millis().saturating_sub(window));
+    if let Err(error) = runs.write(frozen, expired) {
+        // the table stays in memory and its volumes stay on disk
+        tracing::error!(%error, "idempotency keys could not be written");
+    }
+}
+
+fn remove(charge: &Charge, number: u64) {
+    match charge.engine.remove_volume(number) {
+        Ok(()) => tracing::info!(
+            volume = number,
+            "a volume was removed: all in it was settled and past retention"
+        ),
+        Err(error) => tracing::error!(volume = number, %error, "a volume could not be removed"),
+    }
+    charge.gate.look();
+}

@@ -1,0 +1,315 @@
+//! What operators change, as the desk does it: durable, recorded, never half done in a way that loses.
+
+use crate::engine::{EngineError, StateBatch};
+use crate::ids::Offset;
+use crate::log::desk::Desk;
+use crate::log::lane::Lane;
+use crate::log::state::{self, RouteRecord};
+use crate::log::{Actor, Audit, OperateError, Standing};
+
+/// Entries of the state store that are removed or moved in one batch.
+const STEP: usize = 2000;
+
+fn no_route(route: &str) -> OperateError {
+    OperateError::NotFound(format!("no route `{route}`"))
+}
+
+fn failed(error: EngineError) -> OperateError {
+    OperateError::Unavailable(error.to_string())
+}
+
+impl Desk {
+    /// Where a delivery stands on every route of its source.
+    pub fn standings(
+        &self,
+        source: &str,
+        offset: Offset,
+    ) -> Result<Vec<(String, Standing)>, OperateError> {
+        let lanes = self
+            .lender
+            .lanes()
+            .filter(|lane| lane.record().source == source);
+        lanes
+            .map(|lane| Ok((lane.name().to_owned(), self.standing(lane, offset)?)))
+            .collect()
+    }
+
+    fn standing(&self, lane: &Lane, offset: Offset) -> Result<Standing, OperateError> {
+        if let Some(attempt) = lane.leased(offset) {
+            return Ok(Standing::Open { attempt });
+        }
+        if let Some((due, waiting)) =
+            state::waiting_at(&*self.engine, lane.name(), offset).map_err(failed)?
+        {
+            return Ok(Standing::Waiting {
+                due,
+                attempts: waiting.attempts,
+            });
+        }
+        if let Some(dead) = state::dead_at(&*self.engine, lane.name(), offset).map_err(failed)? {
+            return Ok(Standing::Dead {
+                attempts: dead.attempts,
+                died_at: dead.died_at,
+                reason: dead.reason,
+            });
+        }
+        Ok(if lane.cursor().has_passed(offset) {
+            Standing::Settled
+        } else {
+            Standing::Pending
+        })
+    }
+
+    /// Gives dead letters fresh attempts, or drops them. Answers how many were dead still.
+    pub fn change_dead(
+        &mut self,
+        chosen: &[(String, Offset)],
+        revive: bool,
+        actor: &Actor,
+        subject: &str,
+    ) -> Result<u64, OperateError> {
+        let now = self.now();
+        let mut count = 0;
+        for (route, offset) in chosen {
+            let letter = state::dead_at(&*self.engine, route, *offset).map_err(failed)?;
+            let (Some(letter), Some(lane)) = (letter, self.lender.lane_mut(route)) else {
+                continue;
+            };
+            if revive {
+                lane.revive(*offset, &letter, now, &mut self.effects.batch);
+            } else {
+                lane.bury(*offset, &mut self.effects.batch);
+            }
+            count += 1;
+        }
+        self.record(
+            if revive { "reprocess" } else { "discard" },
+            subject,
+            count,
+            actor,
+        );
+        // the next call must see these gone
+        self.commit(false).map_err(failed)?;
+        Ok(count)
+    }
+
+    /// Stops or allows new leases of a route.
+    pub fn set_paused(
+        &mut self,
+        route: &str,
+        paused: bool,
+        actor: &Actor,
+    ) -> Result<(), OperateError> {
+        let lane = self.lender.lane_mut(route).ok_or_else(|| no_route(route))?;
+        lane.set_paused(paused);
+        let record = state::encoded(lane.record());
+        self.effects.batch.put(state::route_key(route), record);
+        self.record(if paused { "pause" } else { "resume" }, route, 0, actor);
+        Ok(())
+    }
+
+    /// Sets a route's cursor back to `to`. Answers how many offsets are before it again.
+    ///
+    /// The cursor goes first: a crash in between leaves entries that are tried once more than
+    /// needed, never a delivery that is in no place.
+    pub fn rewind(&mut self, route: &str, to: Offset, actor: &Actor) -> Result<u64, OperateError> {
+        self.lender.lane(route).ok_or_else(|| no_route(route))?;
+        let oldest = self.shelf.spans().first().unwrap_or(self.shelf.height());
+        let to = to.max(oldest);
+        self.lender.void(route);
+        let lane = self.lender.lane_mut(route).ok_or_else(|| no_route(route))?;
+        let before = lane.cursor().next();
+        if to >= before {
+            return Err(OperateError::Invalid(format!(
+                "route `{route}` is at offset {before}, not past {to}: nothing to rewind"
+            )));
+        }
+        lane.rewind(to);
+        let record = state::encoded(lane.record());
+        self.effects.batch.put(state::route_key(route), record);
+        self.record("rewind", &format!("{route} to {to}"), before - to, actor);
+        self.commit(false).map_err(failed)?;
+        self.supersede(route, to).map_err(failed)?;
+        Ok(before - to)
+    }
+
+    /// Removes the waiting entries and dead letters from an offset on: they are looked at anew.
+    fn supersede(&mut self, route: &str, from: Offset) -> Result<(), EngineError> {
+        let range = (from, Offset::MAX);
+        loop {
+            let waiting = state::waiting_offsets(&*self.engine, route, range, STEP)?;
+            let dead = state::dead(&*self.engine, route, range, STEP)?;
+            if waiting.is_empty() && dead.is_empty() {
+                return Ok(());
+            }
+            for (offset, due) in &waiting {
+                state::remove_waiting(&mut self.effects.batch, route, (*due, *offset));
+            }
+            for (offset, _) in &dead {
+                self.effects.batch.remove(state::dead_key(route, *offset));
+            }
+            if let Some(lane) = self.lender.lane_mut(route) {
+                lane.superseded(waiting.len() as u64, dead.len() as u64);
+            }
+            self.commit(false)?;
+        }
+    }
+
+    /// Moves the cursor of a route that is no longer configured to another name, with all that waits
+    /// or is dead. Whatever stood under the other name is replaced.
+    pub fn rename(&mut self, from: &str, to: &str, actor: &Actor) -> Result<(), OperateError> {
+        let old = self.lender.lane(from).ok_or_else(|| no_route(from))?;
+        if old.config().is_some() {
+            return Err(OperateError::Invalid(format!(
+                "route `{from}` is configured; rename it in the configuration first"
+            )));
+        }
+        let (record, place) = (old.record().clone(), old.place());
+        let target = self.lender.lane(to).ok_or_else(|| {
+            OperateError::NotFound(format!(
+                "no route `{to}`: name the route in the configuration first"
+            ))
+        })?;
+        if target.record().source != record.source {
+            return Err(OperateError::Invalid(format!(
+                "route `{to}` is of source `{}`, `{from}` of `{}`",
+                target.record().source,
+                record.source
+            )));
+        }
+        let config = target.config().cloned();
+        self.lender.void(from);
+        self.lender.void(to);
+        self.commit(false).map_err(failed)?;
+        self.supersede(to, 0).map_err(failed)?;
+        self.copy_entries(from, to).map_err(failed)?;
+        self.effects
+            .batch
+            .put(state::route_key(to), state::encoded(&record));
+        self.effects.batch.put(state::place_key(to), place.encode());
+        self.drop_route(from);
+        self.record("rename", &format!("{from} to {to}"), 0, actor);
+        self.lender.set_lane(from, None);
+        let lane = self.new_lane(to, record, place, config);
+        self.lender.set_lane(to, Some(lane));
+        self.commit(false).map_err(failed)?;
+        self.clear_entries(from).map_err(failed)
+    }
+
+    fn copy_entries(&mut self, from: &str, to: &str) -> Result<(), EngineError> {
+        let mut at = 0;
+        loop {
+            let waiting = state::waiting_offsets(&*self.engine, from, (at, Offset::MAX), STEP)?;
+            let Some((last, _)) = waiting.last() else {
+                break;
+            };
+            at = last + 1;
+            for (offset, _) in waiting {
+                if let Some((due, entry)) = state::waiting_at(&*self.engine, from, offset)? {
+                    state::put_waiting(&mut self.effects.batch, to, (due, offset), &entry);
+                }
+            }
+            self.commit(false)?;
+        }
+        let mut at = 0;
+        loop {
+            let dead = state::dead(&*self.engine, from, (at, Offset::MAX), STEP)?;
+            let Some((last, _)) = dead.last() else {
+                return Ok(());
+            };
+            at = last + 1;
+            for (offset, letter) in dead {
+                self.effects
+                    .batch
+                    .put(state::dead_key(to, offset), state::encoded(&letter));
+            }
+            self.commit(false)?;
+        }
+    }
+
+    /// Drops everything of a route that is no longer configured.
+    pub fn forget(&mut self, route: &str, actor: &Actor) -> Result<(), OperateError> {
+        let lane = self.lender.lane(route).ok_or_else(|| no_route(route))?;
+        if lane.config().is_some() {
+            return Err(OperateError::Invalid(format!(
+                "route `{route}` is configured; take it out of the configuration first"
+            )));
+        }
+        let (source, floor) = (lane.record().source.clone(), lane.cursor().next());
+        let dropped = lane.counts().waiting + lane.counts().dead;
+        // what this route had looked at is not unrouted now
+        self.effects
+            .batch
+            .put(state::source_key(&source), state::encoded(&floor));
+        self.retention.set_routed(&source, floor);
+        self.drop_route(route);
+        self.record("forget", route, dropped, actor);
+        self.lender.set_lane(route, None);
+        self.commit(false).map_err(failed)?;
+        self.clear_entries(route).map_err(failed)
+    }
+
+    fn drop_route(&mut self, route: &str) {
+        self.effects.batch.remove(state::route_key(route));
+        self.effects.batch.remove(state::place_key(route));
+    }
+
+    /// Removes the waiting entries and dead letters that a route left behind.
+    fn clear_entries(&mut self, route: &str) -> Result<(), EngineError> {
+        while let Some(batch) = leftovers(&*self.engine, route)? {
+            self.engine.commit(&batch)?;
+        }
+        Ok(())
+    }
+
+    fn new_lane(
+        &self,
+        name: &str,
+        record: RouteRecord,
+        place: state::Place,
+        config: Option<crate::config::Route>,
+    ) -> Lane {
+        Lane::new(name, record, place, config, self.lost_max, self.now().mono)
+    }
+
+    fn record(&mut self, action: &str, subject: &str, count: u64, actor: &Actor) {
+        let audit = Audit {
+            at: self.now().wall,
+            actor: actor.clone(),
+            action: action.to_owned(),
+            subject: subject.to_owned(),
+            count,
+        };
+        tracing::info!(
+            action,
+            subject,
+            count,
+            who = actor.who,
+            why = actor.why,
+            "an operator acted"
+        );
+        self.effects
+            .batch
+            .put(state::audit_key(self.next_audit), state::encoded(&audit));
+        self.next_audit += 1;
+    }
+}
+
+/// A batch that removes some of what a route that is gone left behind; `None` when nothing is left.
+///
+/// # Errors
+/// The engine's.
+pub fn leftovers(
+    engine: &dyn crate::engine::Engine,
+    route: &str,
+) -> Result<Option<StateBatch>, EngineError> {
+    let mut batch = StateBatch::default();
+    let all = (0, Offset::MAX);
+    for (offset, due) in state::waiting_offsets(engine, route, all, STEP)? {
+        state::remove_waiting(&mut batch, route, (due, offset));
+    }
+    for (offset, _) in state::dead(engine, route, all, STEP)? {
+        batch.remove(state::dead_key(route, offset));
+    }
+    Ok((!batch.is_empty()).then_some(batch))
+}

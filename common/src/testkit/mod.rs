@@ -1,0 +1,3 @@
+//! Conformance suites, fakes and sample builders for tests.
+
+pub mod engine;

@@ -1,0 +1,245 @@
+//! A worker: its lanes, and its life from start to stop.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use creel_common::config::{Config, Route};
+use creel_common::log::Work;
+use creel_common::time::Clock;
+use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::destinations::{self, OpenError, Opening};
+use crate::drain::Drain;
+use crate::lane::{Lane, Opened, Stop};
+use crate::room::Room;
+use crate::slots::Slots;
+use crate::tally::{Counts, Tally};
+
+/// Most bytes of records that are held at once, over all lanes; one delivery per lane always fits.
+const HELD_BYTES_MAX: usize = 256 << 20;
+
+/// Least and most bytes that one lane may hold.
+const LANE_BYTES: (usize, usize) = (1 << 20, 32 << 20);
+
+/// After a stop's time is over, this long is left to give back what was not done.
+const LAST_SETTLES: Duration = Duration::from_secs(5);
+
+/// How a worker works.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its name, for people: in leases, logs and file names. Made fit for a file name.
+    pub name: String,
+    /// Most calls of destinations under way at once, over all routes: for kinds that take one
+    /// delivery per call that is deliveries, for kinds that take batches it is batches.
+    pub concurrency: usize,
+    /// How long a stop waits for deliveries under way before they are given back.
+    pub drain_timeout: Duration,
+    /// Only these routes; empty means all.
+    pub routes: Vec<String>,
+}
+
+/// Why a worker cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// A route that was asked for is not configured.
+    #[error("no route `{0}`")]
+    NoRoute(String),
+    /// A destination cannot be opened.
+    #[error("destination `{0}`: {1}")]
+    Destination(String, #[source] OpenError),
+}
+
+/// Leases deliveries from receivers and loads them into destinations.
+pub struct Worker {
+    drains: Vec<Drain>,
+    tally: Arc<Tally>,
+    tasks: TaskTracker,
+    stop: Stop,
+    drain_timeout: Duration,
+}
+
+/// What all lanes of a worker come from.
+struct Build<'a> {
+    config: &'a Config,
+    name: Arc<str>,
+    unique: Arc<str>,
+    clock: Arc<dyn Clock>,
+    tally: Arc<Tally>,
+    tasks: TaskTracker,
+    stop: Stop,
+    opened: HashMap<String, Arc<Opened>>,
+}
+
+impl Worker {
+    /// A worker for the routes of `config`, leasing from each of `receivers`.
+    ///
+    /// Opens the destinations of its routes: secrets are read now.
+    ///
+    /// # Errors
+    /// [`SetupError`] says which route or destination is wrong.
+    pub fn new(
+        receivers: Vec<Arc<dyn Work>>,
+        config: &Config,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SetupError> {
+        let routes = chosen(&config.routes, &settings.routes)?;
+        let lanes = (routes.len() * receivers.len()).max(1);
+        let slots = Slots::new(settings.concurrency, lanes);
+        let lane_bytes = (HELD_BYTES_MAX / lanes).clamp(LANE_BYTES.0, LANE_BYTES.1);
+        let name: Arc<str> = file_name(&settings.name).into();
+        let unique = format!("{name}-{}-{:08x}", std::process::id(), rand::random::<u32>());
+        let mut build = Build {
+            config,
+            name,
+            unique: unique.into(),
+            clock,
+            tally: Arc::default(),
+            tasks: TaskTracker::new(),
+            stop: Stop::default(),
+            opened: HashMap::new(),
+        };
+        let drains = receivers
+            .into_iter()
+            .map(|work| build.drain(work, &routes, &slots, lane_bytes))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            drains,
+            tally: build.tally,
+            tasks: build.tasks,
+            stop: build.stop,
+            drain_timeout: settings.drain_timeout,
+        })
+    }
+
+    /// Works until `shutdown`. Then it leases nothing more, finishes what is under way within the
+    /// drain timeout, gives the rest back, and returns what it did.
+    pub async fn run(self, shutdown: CancellationToken) -> Counts {
+        for drain in self.drains {
+            self.tasks.spawn(drain.run());
+        }
+        self.tasks.close();
+        shutdown.cancelled().await;
+        self.stop.soon.cancel();
+        tracing::info!("stopping: no more leases");
+        if !waited(&self.tasks, self.drain_timeout).await {
+            tracing::warn!("giving back what is still under way");
+            self.stop.now.cancel();
+            if !waited(&self.tasks, LAST_SETTLES).await {
+                tracing::warn!("not all was given back; it comes again when its leases end");
+            }
+        }
+        let counts = self.tally.read();
+        tracing::info!(?counts, "stopped");
+        counts
+    }
+}
+
+async fn waited(tasks: &TaskTracker, most: Duration) -> bool {
+    tokio::time::timeout(most, tasks.wait()).await.is_ok()
+}
+
+impl Build<'_> {
+    fn drain(
+        &mut self,
+        work: Arc<dyn Work>,
+        routes: &[&Route],
+        slots: &Slots,
+        lane_bytes: usize,
+    ) -> Result<Drain, SetupError> {
+        let freed = Arc::new(Notify::new());
+        let mut lanes = Vec::with_capacity(routes.len());
+        for route in routes {
+            let opened = self.opened(&route.destination)?;
+            let items = items_max(&opened, slots, route);
+            lanes.push(Lane {
+                route: route.name.as_str().into(),
+                timeout: route.timeout,
+                opened,
+                slots: slots.lane(),
+                room: Room::new(items, lane_bytes, Arc::clone(&freed)),
+                clock: Arc::clone(&self.clock),
+                tally: Arc::clone(&self.tally),
+                tasks: self.tasks.clone(),
+                stop: self.stop.clone(),
+            });
+        }
+        Ok(Drain {
+            work,
+            name: Arc::clone(&self.name),
+            unique: Arc::clone(&self.unique),
+            lanes,
+            freed,
+            tally: Arc::clone(&self.tally),
+            tasks: self.tasks.clone(),
+            stop: self.stop.clone(),
+        })
+    }
+
+    fn opened(&mut self, name: &str) -> Result<Arc<Opened>, SetupError> {
+        if let Some(opened) = self.opened.get(name) {
+            return Ok(Arc::clone(opened));
+        }
+        let wrong = |error| SetupError::Destination(name.to_owned(), error);
+        let configured = self
+            .config
+            .destinations
+            .get(name)
+            .ok_or_else(|| wrong(OpenError::Other("is not configured".to_owned())))?;
+        let opening = Opening {
+            name,
+            settings: &configured.settings,
+            base: self.config.path.parent().unwrap_or(Path::new("")),
+            unique: &self.unique,
+            clock: Arc::clone(&self.clock),
+        };
+        let destination = destinations::open(&configured.kind, &opening).map_err(wrong)?;
+        let opened = Arc::new(Opened {
+            places: Arc::new(Semaphore::new(destination.parallel().max(1))),
+            destination,
+        });
+        self.opened.insert(name.to_owned(), Arc::clone(&opened));
+        Ok(opened)
+    }
+}
+
+/// Room of a lane in deliveries: twice what can be under way, so that the next is here when one is
+/// done, and no more than the lender gives.
+fn items_max(opened: &Opened, slots: &Slots, route: &Route) -> usize {
+    let calls = opened.destination.parallel().min(slots.lane_max()).max(1);
+    let under_way = calls.saturating_mul(opened.destination.batch_max());
+    under_way
+        .saturating_mul(2)
+        .min(route.open_max as usize)
+        .max(1)
+}
+
+fn chosen<'r>(routes: &'r [Route], names: &[String]) -> Result<Vec<&'r Route>, SetupError> {
+    if names.is_empty() {
+        return Ok(routes.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            routes
+                .iter()
+                .find(|route| route.name == *name)
+                .ok_or_else(|| SetupError::NoRoute(name.clone()))
+        })
+        .collect()
+}
+
+/// The name with everything that is not fit for a file name replaced, and not too long.
+fn file_name(name: &str) -> String {
+    let fit = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let name: String = name.chars().map(fit).take(64).collect();
+    if name.is_empty() {
+        "worker".to_owned()
+    } else {
+        name
+    }
+}

@@ -91,3 +91,45 @@ fn what_comes_in_a_later_version_is_refused_when_the_pack_is_read() {
         assert!(error.contains("not supported yet"), "{error}");
     }
 }
+
+/// `hmac`, `token` and `none` are whatever their options say; unit tests have their cases.
+#[test]
+fn every_provider_has_vectors() {
+    let registry = Registry::built_in();
+    let files = files("tests/vectors", "json");
+    let has_file = |name: &str| files.iter().any(|path| path.file_stem().unwrap() == name);
+    for name in registry.names() {
+        let configurable = ["hmac", "token", "none"].contains(&name);
+        let file = if name == "basic" { "basic-auth" } else { name };
+        assert!(configurable || has_file(file), "{name}");
+    }
+}
+
+#[test]
+fn every_provider_and_every_option_is_documented() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/PROVIDERS.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    for pack in Registry::built_in().packs() {
+        assert!(
+            page.contains(&format!("| `{}` |", pack.name())),
+            "{}",
+            pack.name()
+        );
+        for option in &pack.facts().options {
+            assert!(
+                page.contains(&format!("`{}`", option.name)),
+                "{}",
+                option.name
+            );
+        }
+    }
+}
+
+#[test]
+fn every_pack_of_the_directory_is_built_in() {
+    let registry = Registry::built_in();
+    for path in files("providers", "toml") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(registry.get(name).is_some(), "{name}");
+    }
+}

@@ -286,7 +286,8 @@ fn start(plan: &Plan, seat: Seat) -> anyhow::Result<(Child, tokio::net::UnixStre
         prefix: (!plan.json).then(|| seat.name()),
     })?;
     if seat == Seat::Receiver {
-        lifeline::hand_over(&ours, &plan.sockets.public, &plan.sockets.private)?;
+        let listeners = &plan.sockets.listeners;
+        lifeline::hand_over(&ours, &listeners.public, &listeners.private)?;
     }
     ours.set_nonblocking(true)?;
     let ours = tokio::net::UnixStream::from_std(ours).context("cannot watch a child")?;

@@ -11,3 +11,4 @@ mod lines;
 mod rate;
 mod sample;
 mod sink;
+mod tls;

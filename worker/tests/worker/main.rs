@@ -8,6 +8,7 @@ mod fake;
 mod file;
 mod http;
 mod lines;
+mod log;
 mod rate;
 mod sample;
 mod sink;

@@ -25,6 +25,9 @@ const HELD_BYTES_MAX: usize = 256 << 20;
 /// Least and most bytes that one lane may hold.
 const LANE_BYTES: (usize, usize) = (1 << 20, 32 << 20);
 
+/// Most characters of a worker's name that receivers are told.
+const NAME_CHARS_MAX: usize = 200;
+
 /// After a stop's time is over, this long is left to give back what was not done.
 const LAST_SETTLES: Duration = Duration::from_secs(5);
 
@@ -123,7 +126,12 @@ impl Worker {
         let slots = Slots::new(settings.concurrency, lanes);
         let lane_bytes = (HELD_BYTES_MAX / lanes).clamp(LANE_BYTES.0, LANE_BYTES.1);
         let build = Build {
-            name: settings.name.as_str().into(),
+            name: settings
+                .name
+                .chars()
+                .take(NAME_CHARS_MAX)
+                .collect::<String>()
+                .into(),
             unique: unique.into(),
             clock,
             tally: Arc::default(),

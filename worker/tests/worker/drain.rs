@@ -367,17 +367,20 @@ async fn what_takes_too_long_is_retried() {
     let took = started.elapsed();
     worker.stop().await;
     assert_eq!(log.offsets(&RETRY), [1]);
-    assert!(took >= timeout && took < Duration::from_secs(2), "{took:?}");
+    assert!(
+        took >= timeout && took < Duration::from_secs(10),
+        "{took:?}"
+    );
     assert!(log.settled()[0].1.report.duration_ms >= 80);
 }
 
 #[tokio::test]
 async fn a_lease_is_extended_for_as_long_as_it_is_needed() {
-    let log = FakeWork::new(&["a"], Duration::from_millis(40));
+    let log = FakeWork::new(&["a"], Duration::from_secs(1));
     log.add("a", 1, 1);
     let gate = Gate::closed(1);
     let worker = start_one(&log, Arc::clone(&gate) as _);
-    log.until(|log| log.counts().extends >= 4).await;
+    log.until(|log| log.counts().extends >= 2).await;
     gate.let_through(1);
     log.until(|log| log.settled().len() == 1).await;
     let counts = worker.stop().await;
@@ -509,4 +512,19 @@ async fn one_delivery_larger_than_all_room_passes() {
     worker.stop().await;
     let offsets: HashSet<u64> = log.offsets(&Outcome::Delivered).into_iter().collect();
     assert_eq!(offsets.len(), 11);
+}
+
+#[tokio::test]
+async fn no_request_names_more_routes_than_it_may() {
+    let names: Vec<String> = (0..1100).map(|n| format!("r{n:04}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let log = FakeWork::new(&names, MINUTE);
+    let lanes: Vec<_> = names.iter().map(|name| (*name, takes_all())).collect();
+    let worker = start(vec![Arc::clone(&log) as _], &lanes, &settings(), MINUTE);
+    for (n, name) in (1..).zip([names[0], names[1099]]) {
+        log.add(name, n, 1);
+    }
+    log.until(|log| log.settled().len() == 2).await;
+    worker.stop().await;
+    assert!(log.counts().most_wants <= 1024, "{:?}", log.counts());
 }

@@ -35,7 +35,6 @@ struct State {
     requests: HashMap<String, Vec<Lease>>,
     last_lease: u64,
     faults: Faults,
-    lent: usize,
     counts: Counts,
     settled: Vec<(String, Settled)>,
 }
@@ -45,7 +44,7 @@ pub struct Counts {
     pub lease_requests: usize,
     pub settle_requests: usize,
     pub extends: usize,
-    pub largest_lease: usize,
+    pub most_wants: usize,
 }
 
 pub struct FakeWork {
@@ -187,8 +186,6 @@ impl State {
                 continue;
             }
             self.last_lease += 1;
-            self.lent += items.len();
-            self.counts.largest_lease = self.counts.largest_lease.max(items.len());
             let lease = Lease {
                 id: self.last_lease,
                 route: want.route.clone(),
@@ -253,7 +250,10 @@ impl Work for FakeWork {
     async fn lease(&self, request: LeaseRequest) -> Result<Vec<Lease>, WorkError> {
         let mut changes = self.changed.subscribe();
         let lending = async {
-            self.change(|state| state.counts.lease_requests += 1);
+            self.change(|state| {
+                state.counts.lease_requests += 1;
+                state.counts.most_wants = state.counts.most_wants.max(request.wants.len());
+            });
             loop {
                 changes.mark_unchanged();
                 let answer = self.state.lock().unwrap().answer(&request, self.expires_in);

@@ -8,6 +8,8 @@ mod fake;
 mod file;
 mod http;
 mod lines;
+mod log;
 mod rate;
 mod sample;
 mod sink;
+mod tls;

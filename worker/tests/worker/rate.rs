@@ -1,4 +1,4 @@
-//! How fast a worker drains into files, over a log that costs nothing but a round trip.
+//! How fast a worker drains, over a log that costs nothing but a round trip.
 //!
 //! `cargo test --release -p creel-worker --test worker rate:: -- --ignored --nocapture`
 
@@ -11,11 +11,13 @@ use bytes::Bytes;
 use creel_common::ids::LogId;
 use creel_common::log::{Lease, LeaseRequest, Leased, Settled, Work, WorkError, codec};
 use creel_common::time::SystemClock;
+use creel_worker::destinations::Destination;
 use creel_worker::{Destinations, Settings, Worker};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::sample::{delivery, item, opened, route, unique};
+use crate::sink::Sink;
 
 /// Lends the same record again and again.
 struct Mill {
@@ -103,8 +105,7 @@ fn body() -> String {
     body
 }
 
-async fn drain(open_max: u32, round_trip: Duration, total: u64) {
-    let dir = tempfile::TempDir::new_in(".").unwrap();
+async fn drain(destination: Arc<dyn Destination>, open_max: u32, round_trip: Duration, total: u64) {
     let record = Bytes::from(codec::encode(&delivery(body())).unwrap());
     let mill = Arc::new(Mill {
         record,
@@ -119,9 +120,8 @@ async fn drain(open_max: u32, round_trip: Duration, total: u64) {
         done: Notify::new(),
         total,
     });
-    let destination = opened("file", "path = \".\"", dir.path()).unwrap();
-    let destinations = Destinations::from([("files".to_owned(), destination)]);
-    let mut route = route("a", "files");
+    let destinations = Destinations::from([("there".to_owned(), destination)]);
+    let mut route = route("a", "there");
     route.open_max = open_max;
     let settings = Settings {
         name: "rate".into(),
@@ -159,8 +159,26 @@ async fn drain(open_max: u32, round_trip: Duration, total: u64) {
 #[ignore = "a measurement; run it alone and in release"]
 async fn draining_into_files() {
     for (open_max, millis) in [(1024, 0), (1024, 1), (1024, 3), (4096, 1), (4096, 3)] {
-        drain(open_max, Duration::from_millis(millis), 200_000).await;
+        let dir = tempfile::TempDir::new_in(".").unwrap();
+        let destination = opened("file", "path = \".\"", dir.path()).unwrap();
+        drain(
+            destination,
+            open_max,
+            Duration::from_millis(millis),
+            200_000,
+        )
+        .await;
     }
+}
+
+/// With the server on the same cores.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement; run it alone and in release"]
+async fn draining_into_http() {
+    let sink = Sink::start().await;
+    let settings = format!("url = {:?}\nallow = [\"127.0.0.0/8\"]", sink.url());
+    let destination = opened("http", &settings, std::path::Path::new("")).unwrap();
+    drain(destination, 1024, Duration::from_millis(1), 50_000).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -181,7 +199,7 @@ async fn where_the_time_goes() {
     println!("decode          {} ns each", per_item(started.elapsed()));
     let started = Instant::now();
     for _ in 0..ROUNDS {
-        creel_worker::destinations::Destination::deliver(&nowhere, &batch).await;
+        nowhere.deliver(&batch).await;
     }
     println!("encode          {} ns each", per_item(started.elapsed()));
     let started = Instant::now();

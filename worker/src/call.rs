@@ -100,3 +100,17 @@ pub(crate) fn log(item: &Item, result: &Attempted) {
         ),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        let mut text = "é".repeat(10);
+        truncate(&mut text, 5);
+        assert_eq!(text, "éé");
+        truncate(&mut text, 100);
+        assert_eq!(text, "éé");
+    }
+}

@@ -39,6 +39,7 @@ pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse};
 pub use problems::{Origin, Problem, Problems, Severity};
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
+pub use suggest::hint;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// A whole configuration file that passed all checks.

@@ -307,7 +307,7 @@ async fn settled_is_settled_after_a_crash_and_the_rest_comes_again(openings: &mu
             vec![settled(again[0].items[0].offset, &RETRY)],
         )
         .await;
-    assert!(matches!(stale, Err(WorkError::Stale(_))));
+    assert_eq!(stale, Err(WorkError::Stale(leases[0].id)));
 }
 
 async fn the_same_lease_request_gets_the_same_lease(openings: &mut dyn Openings) {

@@ -39,7 +39,7 @@ pub(super) fn forwarded(lines: &[Header], signing: bool) -> Result<HeaderMap, St
     let named = named_by_connection(lines);
     let mut map = HeaderMap::with_capacity(lines.len() + 8);
     for line in lines {
-        if is_dropped(&line.name, signing) || named.iter().any(|n| *n == line.name) {
+        if is_dropped(&line.name, signing) || named.contains(&line.name) {
             continue;
         }
         let name = HeaderName::from_bytes(line.name.as_bytes())

@@ -362,13 +362,16 @@ impl Opening {
         let mut prepared = None;
         for (number, volume) in std::mem::take(&mut self.open) {
             let is_empty = volume.span().is_none();
-            if Some(number) == last_filled {
+            if Some(number) == last_filled && !volume.hurt {
                 current = Some(volume);
             } else if !is_empty {
                 let footer = volume.seal()?;
                 let sealed = Sealed::of(dir, number, footer);
                 self.slots.insert(number, Slot::sealed(sealed));
-            } else if number > last_filled.unwrap_or(last_sealed) && prepared.is_none() {
+            } else if !volume.hurt
+                && number > last_filled.unwrap_or(last_sealed)
+                && prepared.is_none()
+            {
                 prepared = Some(volume);
             } else {
                 // it once held what its neighbours do not, or was made too much

@@ -39,6 +39,8 @@ pub(super) struct Volume {
     refs: RwLock<Vec<BlockRef>>,
     /// Being written, unless it is sealed.
     index: Mutex<Option<IndexWriter>>,
+    /// Not all of its database could be read: nothing may be appended.
+    pub(super) hurt: bool,
 }
 
 /// Is handed blocks with their indexes.
@@ -114,53 +116,57 @@ impl Volume {
         let file = File::open(path.join("db")).map_err(failed(&path))?;
         let mut refs = Vec::new();
         let found = index::read(&path, &mut |block, _| refs.push(block)).map_err(failed(&path))?;
-        let volume = Self {
+        let mut volume = Self {
             number,
             path,
             db,
             file,
             refs: RwLock::new(refs),
             index: Mutex::new(None),
+            hurt: false,
         };
         if found.footer.is_none() {
-            // sled may panic on what it reads
-            catch_unwind(AssertUnwindSafe(|| volume.catch_up(found.valid_bytes)))
-                .map_err(|p| OpenError::Damaged(panic_text(&*p)))?
-                .map_err(|e| match e {
-                    EngineError::Damaged(why) => OpenError::Damaged(why),
-                    e => OpenError::Failed(e),
-                })?;
+            volume.hurt = !volume.catch_up(found.valid_bytes)?;
         }
         Ok(volume)
     }
 
-    /// Brings the index of an unsealed volume up to what its database holds.
-    fn catch_up(&self, valid_bytes: u64) -> Result<(), EngineError> {
+    /// Brings the index of an unsealed volume up to what its database holds; answers whether all
+    /// of that could be read.
+    fn catch_up(&self, valid_bytes: u64) -> Result<bool, EngineError> {
         let mut refs = self.refs.write();
-        let mut valid_bytes = valid_bytes;
-        // the index may know more than the database has kept: then it is rebuilt
-        let last_is_there = match refs.last() {
-            Some(last) => self.get(last.first, 0)?.is_some(),
-            None => true,
+        let last = refs.last().map(|last| self.get(last.first, 0)).transpose();
+        let last = sound_or_none(last)?;
+        let valid_bytes = match last {
+            // the index knows more than the database has kept: it is rebuilt
+            Some(Some(None)) => {
+                refs.clear();
+                0
+            }
+            _ => valid_bytes,
         };
-        if !last_is_there {
-            refs.clear();
-            valid_bytes = 0;
-        }
         let mut writer = IndexWriter::open(&self.path, valid_bytes).map_err(failed(&self.path))?;
         let from = refs.last().map_or(0, BlockRef::end);
-        let orphans = self.scan(from, &mut |block, bytes| {
+        let scanned = self.scan_guarded(from, &mut |block, bytes| {
             writer.push(block, bytes);
             refs.push(block);
             if writer.pending().len() > 1 << 20 {
                 writer.write().map_err(failed(&self.path))?;
             }
             Ok(())
-        })?;
+        });
+        let orphans = sound_or_none(scanned)?;
         writer.write().map_err(failed(&self.path))?;
         drop(refs);
         *self.index.lock() = Some(writer);
-        self.remove_orphans(&orphans)
+        self.remove_orphans(orphans.as_deref().unwrap_or_default())?;
+        Ok(last.is_some() && orphans.is_some())
+    }
+
+    /// As [`Volume::scan`]; a panic of sled's is damage.
+    fn scan_guarded(&self, from: Offset, visit: Visit<'_>) -> Result<Vec<sled::IVec>, EngineError> {
+        catch_unwind(AssertUnwindSafe(|| self.scan(from, visit)))
+            .unwrap_or_else(|panic| Err(EngineError::Damaged(panic_text(&*panic))))
     }
 
     /// Hands the blocks from `from` on to `visit` with their indexes; answers the keys that belong
@@ -401,6 +407,18 @@ impl Volume {
             }
         }
         Ok(unreadable)
+    }
+}
+
+/// `None` for damage, which has been logged then.
+fn sound_or_none<T>(read: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
+    match read {
+        Ok(value) => Ok(Some(value)),
+        Err(EngineError::Damaged(why)) => {
+            tracing::error!(why, "damaged; going on with what can be read");
+            Ok(None)
+        }
+        Err(e) => Err(e),
     }
 }
 

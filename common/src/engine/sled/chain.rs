@@ -20,7 +20,7 @@ use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
 /// Sealed volumes kept open for readers.
-const OPEN_MAX: usize = 3;
+const OPEN_MAX: usize = 2;
 
 /// All volumes.
 #[derive(Debug)]
@@ -219,8 +219,11 @@ impl Chain {
         for (volume, full) in open {
             if full {
                 let footer = volume.seal()?;
+                let sealed = Sealed::of(&self.dir, volume.number, footer);
                 if let Some(slot) = self.slots.write().get_mut(&volume.number) {
-                    slot.sealed = Some(Sealed::of(&self.dir, volume.number, footer));
+                    slot.sealed = Some(sealed);
+                    // nobody reads it: it gives its memory back when `volume` is dropped
+                    slot.volume.take_if(|_| slot.last_use == 0);
                 }
             } else {
                 volume.write_index()?;

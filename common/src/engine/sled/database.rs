@@ -14,8 +14,9 @@ use crate::engine::EngineError;
 /// Segment size of every database. A leaf of 20 of the largest values fits into a quarter of it;
 /// larger leaves would become files that sled never syncs.
 pub(super) const SEGMENT_BYTES: usize = 2 << 20;
-/// Largest value put into a volume, with its header: up to 17 of them are written together.
-pub(super) const VALUE_BYTES_MAX: usize = 28 * 1024;
+/// Largest value put into a volume, with its header. Up to 17 of them are written together; 28 KiB
+/// would be safe and a little faster, but a volume in use holds 256 leaves in memory.
+pub(super) const VALUE_BYTES_MAX: usize = 20 * 1024;
 /// sled writes and syncs in the background this often. Without it `flush()` can sleep for ever
 /// after an error.
 const FLUSH_EVERY_MS: u64 = 500;

@@ -88,8 +88,13 @@ impl Attempts {
         if is_full || chain.newest.is_none() {
             self.begin_file(chain)?;
         }
-        if let Some(file) = &mut chain.newest {
-            file.write_all(frame)?;
+        let end = chain.files.last().map_or(0, |f| f.bytes);
+        if let Some(file) = &mut chain.newest
+            && let Err(e) = file.write_all(frame)
+        {
+            // what follows half a frame could not be read
+            file.set_len(end)?;
+            return Err(e);
         }
         if let Some(newest) = chain.files.last_mut() {
             newest.bytes += frame.len() as u64;

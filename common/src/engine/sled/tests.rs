@@ -159,6 +159,7 @@ fn an_interrupted_first_start_begins_again() {
     for leftover in ["lock", "offsets", "offsets.new", "creel.new"] {
         fs::write(storage.path().join(leftover), b"").unwrap();
     }
+    files::make_dir(&storage.path().join("proof/blobs")).unwrap();
     let engine = storage.reopen();
     assert!(engine.opened().created && engine.opened().lost.is_empty());
     append(&engine, 1, 2);

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::attempt::{Attempt, ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, Report};
 use crate::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
-use crate::engine::{Gap, Space, VolumeInfo};
+use crate::engine::{Gap, VolumeInfo};
 use crate::ids::{DeliveryId, LogId, Offset};
 use crate::outcome::{Outcome, Verdict};
 use crate::time::Timestamp;
@@ -429,8 +429,14 @@ pub fn bounded(mut report: Report) -> Report {
 pub struct LogView {
     /// Its name: the first part of every delivery's id.
     pub log: LogId,
+    /// The oldest offset that is there; equal to `next` when nothing is.
+    pub first: Offset,
     /// The offset the next delivery gets.
     pub next: Offset,
+    /// Deliveries that are there.
+    pub deliveries: u64,
+    /// Idempotency keys on disk.
+    pub keys: u64,
     /// Why it takes nothing in just now; absent while it does.
     pub refuses: Option<String>,
     /// Bytes the log takes; absent without a disk.
@@ -439,7 +445,7 @@ pub struct LogView {
     pub free_bytes: Option<u64>,
     /// Its volumes, oldest first.
     pub volumes: Vec<VolumeView>,
-    /// Ranges of offsets that are known to be missing.
+    /// What the last opening found missing.
     pub gaps: Vec<GapView>,
 }
 
@@ -490,15 +496,6 @@ impl From<Gap> for GapView {
             last: gap.last,
             known_lost: gap.known_lost,
         }
-    }
-}
-
-impl LogView {
-    /// Used and free bytes from the engine's own figures.
-    pub fn with_space(mut self, space: Option<Space>) -> Self {
-        self.used_bytes = space.map(|space| space.used);
-        self.free_bytes = space.map(|space| space.free);
-        self
     }
 }
 
@@ -681,6 +678,32 @@ pub struct RenameCall {
 pub struct CountReply {
     /// How many.
     pub count: u64,
+}
+
+/// A configured source: where to send to, and what is expected there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct SourceView {
+    /// Its name.
+    pub name: String,
+    /// Its provider pack.
+    pub provider: String,
+    /// Its path on the public listener.
+    pub path: String,
+    /// The URL to enter at the sender, where `public_url` is configured.
+    pub url: Option<String>,
+    /// Methods the sender uses.
+    pub methods: Vec<String>,
+    /// How many secrets are active.
+    pub secrets: u32,
+    /// Largest body in bytes.
+    pub body_bytes_max: u64,
+    /// Whether a signature covers the body.
+    pub body_authenticated: bool,
+    /// For how long repeats are recognised, in milliseconds; 0: not at all.
+    pub dedupe_window_ms: u64,
+    /// The sender's own documentation.
+    pub docs: Option<String>,
 }
 
 /// What kind of refusal an error is; programs branch on this.

@@ -19,7 +19,7 @@ use url::Url;
 use super::wire::{
     ActCall, AttemptView, CountReply, DeadCall, DeadPage, ExtendReply, FRAMED, FoundPage,
     FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, Refusal, RefusalKind, RenameCall,
-    RewindCall, WireError, find_pairs,
+    RewindCall, SourceView, WireError, find_pairs,
 };
 use super::{
     Actor, Audit, Changed, DeadLetter, Find, Found, Lease, LeaseRequest, Operate, OperateError,

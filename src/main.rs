@@ -1,2 +1,46 @@
 //! creel: one binary, a subcommand for each role.
-fn main() {}
+//!
+//! The only place that prints errors and exits.
+// a build for one role leaves some of what the roles share unused
+#![cfg_attr(
+    not(all(feature = "receiver", feature = "worker", feature = "client")),
+    allow(dead_code, unused_imports)
+)]
+
+mod ask;
+mod cli;
+mod commands;
+#[cfg(feature = "worker")]
+mod destinations;
+mod engine;
+mod failure;
+mod lifeline;
+mod logging;
+mod output;
+mod rundir;
+mod settings;
+#[cfg(feature = "receiver")]
+mod sources;
+mod stop;
+mod when;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    logging::start(cli.global.log_format);
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let code = failure::code(&error);
+            if let Some(text) = failure::text(&error) {
+                // nobody may be reading any more; the code says it too
+                let _ = writeln!(anstream::stderr(), "creel: {text}");
+            }
+            ExitCode::from(code)
+        }
+    }
+}

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, Mac};
 use super::clock::Tolerance;
 use super::condition;
 use super::json;
 use super::key::{Key, Ready, is_token};
-use super::pipeline::{self, End, VALUES_MAX, Values};
+use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
 use super::request::View;
 use super::scheme::{AllItems, Block, BodyHash, Choice};
@@ -131,6 +131,38 @@ fn item_credentials<'r>(all: &AllItems, view: &View<'r>) -> Result<Option<Values
     Ok(found.map(|credential| vec![Cow::Owned(credential)]))
 }
 
+/// The algorithm for this request: the block's, or the one the message names.
+pub(crate) fn algorithm(block: &Block, view: &View<'_>) -> Result<Algorithm, Reason> {
+    let (from, names, default) = match &block.algorithm {
+        Choice::Fixed(algorithm) => return Ok(*algorithm),
+        Choice::Named {
+            from,
+            names,
+            default,
+        } => (from, names, default),
+    };
+    let values = pipeline::first(from, view)?.map(|(_, values)| values);
+    let values = values.unwrap_or_default();
+    if values.is_empty() {
+        return default.ok_or(Reason::UnknownAlgorithm);
+    }
+    let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
+    names
+        .iter()
+        .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+        .map(|(_, algorithm)| *algorithm)
+        .ok_or(Reason::UnknownAlgorithm)
+}
+
+/// What may have been signed: alternatives.
+pub(crate) fn templates<'b>(block: &'b Block, view: &View<'_>) -> &'b [Template] {
+    block
+        .signed_if
+        .iter()
+        .find(|(when, _)| condition::all_hold(when, view))
+        .map_or(&block.signed, |(_, templates)| templates)
+}
+
 /// One block at work on one request.
 struct Check<'v, 'c, 'r> {
     verifier: &'v Verifier,
@@ -147,7 +179,7 @@ impl<'v> Check<'v, '_, '_> {
         if !condition::all_hold(&self.block.require, self.view) {
             return Err(Reason::Condition);
         }
-        let algorithm = self.algorithm()?;
+        let algorithm = algorithm(self.block, self.view)?;
         let time = self.time()?;
         let proof = match algorithm {
             Algorithm::Equal => self.token(signatures),
@@ -171,26 +203,6 @@ impl<'v> Check<'v, '_, '_> {
             .tolerance
             .or(self.block.tolerance)
             .unwrap_or(Tolerance::DEFAULT)
-    }
-
-    fn algorithm(&self) -> Result<Algorithm, Reason> {
-        let (from, names, default) = match &self.block.algorithm {
-            Choice::Fixed(algorithm) => return Ok(*algorithm),
-            Choice::Named {
-                from,
-                names,
-                default,
-            } => (from, names, default),
-        };
-        let Some((_, values)) = pipeline::first(from, self.view)? else {
-            return default.ok_or(Reason::UnknownAlgorithm);
-        };
-        let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
-        names
-            .iter()
-            .find(|(known, _)| known.as_bytes() == name)
-            .map(|(_, algorithm)| *algorithm)
-            .ok_or(Reason::UnknownAlgorithm)
     }
 
     /// The time as written and in milliseconds.
@@ -239,14 +251,6 @@ impl<'v> Check<'v, '_, '_> {
         })
     }
 
-    fn templates(&self) -> &'v [Template] {
-        self.block
-            .signed_if
-            .iter()
-            .find(|(when, _)| condition::all_hold(when, self.view))
-            .map_or(&self.block.signed, |(_, templates)| templates)
-    }
-
     fn signature(
         &self,
         algorithm: Algorithm,
@@ -254,7 +258,7 @@ impl<'v> Check<'v, '_, '_> {
         time: Option<&[u8]>,
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
-        for template in self.templates() {
+        for template in templates(self.block, self.view) {
             for url in self.urls(template) {
                 for (key_index, key) in self.keys.iter().enumerate() {
                     let context = Context {
@@ -287,7 +291,13 @@ impl<'v> Check<'v, '_, '_> {
             return vec![String::new()];
         }
         let url = url::of(&self.view.request, self.verifier.public_url.as_ref());
-        url::spellings(&url, self.block.variants)
+        let credentials = match self.block.variants {
+            Some(_) => Locator::Basic.read(self.view).ok().flatten(),
+            None => None,
+        };
+        let credentials = credentials.unwrap_or_default().into_iter().next();
+        let credentials = credentials.and_then(|text| String::from_utf8(text.into_owned()).ok());
+        url::spellings(&url, self.block.variants, credentials.as_deref())
     }
 
     fn body_hash(&self, hash: &BodyHash) -> Result<(), Reason> {
@@ -318,9 +328,9 @@ fn made_by(
 ) -> Result<bool, Reason> {
     match key.ready(algorithm) {
         Some(Ready::Mac(start)) => {
-            let mut mac = start.clone();
+            let mut mac = Mac::clone(start);
             template.render(context, &mut |piece| mac.update(piece))?;
-            Ok(mac.is_among(signatures))
+            Ok(mac.matches_one_of(signatures))
         }
         Some(Ready::Public { key }) => {
             let message = template.bytes(context)?;

@@ -27,7 +27,9 @@ mod pipeline;
 mod reason;
 mod registry;
 mod request;
+mod sample;
 mod scheme;
+mod sign;
 mod template;
 mod url;
 pub mod vectors;
@@ -41,4 +43,10 @@ pub use pack::{Ack, Facts, OptionError, OptionSpec, Pack, PackError, Retry};
 pub use reason::Reason;
 pub use registry::Registry;
 pub use request::Request;
+pub use sample::SampleRequest;
+pub use sign::{SignError, Signed, Unsigned};
 pub use verifier::{Accepted, PrepareError, SourceKeys, Verdict, Verifier};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

@@ -1,0 +1,170 @@
+//! `creel receiver`: verifies deliveries, keeps them, lends them out.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context;
+use creel_common::config::{Config, Role, Token};
+use creel_common::engine::EngineError;
+use creel_common::log::local::LocalLog;
+use creel_common::secret::SecretRef;
+use creel_common::time::{Clock, SystemClock};
+use creel_receiver::verify::Registry;
+use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::{DISK, usage};
+use crate::lifeline::Lifeline;
+use crate::rundir::{Addresses, RunDir, word, write_json};
+use crate::settings::Global;
+use crate::stop;
+
+/// Receive, verify and keep deliveries, and lend them to workers
+///
+/// One process that owns the log: senders connect to its public listener, workers and operators
+/// to the private one. SIGTERM: it takes nothing more, finishes what it has begun, and ends with
+/// 0. Ends with 74 when the disk failed: nothing is acknowledged after a failed sync, and starting
+/// again on the same disk needs a look first.
+///
+/// When the configuration names no tokens, they are made in the run directory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Also write the addresses it is bound to into this file, as JSON, once it can be reached
+    #[arg(long, value_name = "PATH")]
+    addresses_file: Option<PathBuf>,
+    /// Started by `creel up`: standard input is the lifeline, listeners come over it
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// The version in `/health` and metrics.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Runs until told to stop.
+pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let run = global.run_dir();
+    let (config, prepared) = prepare(global, &run)?;
+    let lifeline = args.supervised.then(Lifeline::of_this_process).transpose()?;
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
+    let log = open_log(&config, &prepared, &clock)?;
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(async {
+            let stop = stop::token()?;
+            let listeners = match &lifeline {
+                Some(lifeline) => lifeline.listeners()?,
+                None => Listeners::bind(&config.receiver)?,
+            };
+            tell(&run, args, &listeners, lifeline, stop.clone())?;
+            let receiver = Receiver {
+                config: config.receiver.clone(),
+                prepared,
+                log: LogParts::from(&log),
+                listeners,
+                clock,
+                version: VERSION.to_owned(),
+                stop,
+            };
+            receiver.run().await.context("a listener failed")?;
+            log.close()
+                .await
+                .map_err(|error| crate::engine::explain(&config, error))?;
+            tracing::info!("stopped; the log is closed");
+            Ok(())
+        })
+}
+
+/// All that can be wrong with the usage, before anything is opened: the configuration with
+/// tokens, which are made where none are configured, and the verifiers.
+///
+/// # Errors
+/// Wrong usage, with all problems at once.
+pub fn prepare(global: &Global, run: &RunDir) -> anyhow::Result<(Config, Prepared)> {
+    let mut config = global.load()?;
+    if config.receiver.tokens.is_empty() {
+        run.prepare()?;
+        config.receiver.tokens = own_tokens(run);
+    }
+    let prepared = Prepared::new(&config, &Registry::built_in(), VERSION)
+        .map_err(|problems| usage(problems.to_string()))?;
+    for warning in config.warnings.iter().chain(prepared.warnings.iter().flatten()) {
+        tracing::warn!(setting = warning.path, "{}", warning.message);
+    }
+    Ok((config, prepared))
+}
+
+fn own_tokens(run: &RunDir) -> Vec<Token> {
+    [Role::Operate, Role::Read, Role::Worker]
+        .into_iter()
+        .map(|role| Token {
+            role,
+            secret: SecretRef::File(run.token_path(role)),
+            name: word(role).to_owned(),
+        })
+        .collect()
+}
+
+fn open_log(
+    config: &Config,
+    prepared: &Prepared,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Arc<LocalLog>> {
+    let engine = crate::engine::open(config)?;
+    let opened = engine.opened().clone();
+    for gap in &opened.lost {
+        tracing::error!(
+            first = gap.first,
+            last = gap.last,
+            known_lost = gap.known_lost,
+            "offsets are missing from the log"
+        );
+    }
+    let dice = rand::random();
+    let log = prepared
+        .open_log(config, engine, clock.clone(), dice, Arc::new(disk_failed))
+        .map_err(|error| crate::engine::explain(config, error))?;
+    tracing::info!(
+        log = %opened.log,
+        next = opened.next,
+        clean = opened.clean,
+        path = %config.log.path.display(),
+        "log open"
+    );
+    Ok(log)
+}
+
+/// Ends the process on the spot, from the log's own thread: after a failed sync nothing may be
+/// acknowledged any more, and there is nothing left that could be finished.
+fn disk_failed(error: &EngineError) {
+    tracing::error!(%error, "the disk failed; nothing more is acknowledged");
+    std::process::exit(i32::from(DISK));
+}
+
+/// Tells everybody who waits for it that this receiver can be reached.
+fn tell(
+    run: &RunDir,
+    args: &Args,
+    listeners: &Listeners,
+    lifeline: Option<Lifeline>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let addresses = Addresses {
+        public: listeners.public.local_addr()?,
+        private: listeners.private.local_addr()?,
+    };
+    if let Some(path) = &args.addresses_file {
+        write_json(path, &addresses)?;
+    }
+    // a run directory that cannot be written only matters to those who look for it there
+    if let Err(error) = run.write_addresses(&addresses) {
+        tracing::debug!(%error, "the run directory does not say where this receiver is");
+    }
+    tracing::info!(public = %addresses.public, private = %addresses.private, "listening");
+    if let Some(lifeline) = lifeline {
+        lifeline.ready();
+        stop::with_parent(lifeline, stop)?;
+    }
+    Ok(())
+}

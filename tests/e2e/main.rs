@@ -1,0 +1,6 @@
+//! creel from outside: the real binary, real sockets, real disks.
+#![allow(clippy::unwrap_used)]
+
+mod faults;
+mod harness;
+mod trace;

@@ -1,3 +1,32 @@
 //! creel's receiver: verifies deliveries, keeps them, lends them out.
+//!
+//! ```text
+//!  sender ──► public listener ──► ingest ──► log      (Intake)
+//!  worker ──► private listener ─► lending ─► log      (Work)
+//!  people ──►        "           operate ──► log      (Operate)
+//! ```
+//!
+//! Absent on purpose: no handler answers a sender before `append` returned; no
+//! clock is read but the one handed in; no destination is known here.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod auth;
+mod body;
+mod connection;
+pub mod facts;
+mod failure;
+mod forwarded;
+mod health;
+mod ingest;
+mod lending;
+pub mod metrics;
+mod operate;
+pub mod private;
+mod quiet;
+mod receiver;
+mod reply;
+mod server;
+pub mod sources;
 pub mod verify;
+
+pub use receiver::{Listeners, LogParts, Problems, Receiver, prepare_sources, prepare_tokens};

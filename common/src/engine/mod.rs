@@ -5,6 +5,7 @@
 //! they are made from the log's own threads, never from an async task.
 
 pub mod memory;
+pub mod sled;
 
 use bytes::Bytes;
 
@@ -189,7 +190,7 @@ impl StateBatch {
 
 /// Most bytes of a key and its value together in the state store, so that no engine has to store
 /// one in a way that it cannot sync.
-pub const STATE_VALUE_BYTES_MAX: usize = 28 * 1024;
+pub const STATE_VALUE_BYTES_MAX: usize = 24 * 1024;
 
 /// A key and its value.
 pub type Entry = (Vec<u8>, Vec<u8>);

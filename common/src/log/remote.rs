@@ -19,7 +19,7 @@ use url::Url;
 use super::wire::{
     ActCall, AttemptView, CountReply, DeadCall, DeadPage, ExtendReply, FRAMED, FoundPage,
     FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, Refusal, RefusalKind, RenameCall,
-    RewindCall, WireError, find_pairs,
+    RewindCall, SourceView, WireError, find_pairs,
 };
 use super::{
     Actor, Audit, Changed, DeadLetter, Find, Found, Lease, LeaseRequest, Operate, OperateError,
@@ -105,6 +105,14 @@ impl RemoteLog {
     /// [`OperateError::Unavailable`] when the receiver is out of reach.
     pub async fn facts(&self) -> Result<LogView, OperateError> {
         Ok(self.get("v1/log", &[]).await?)
+    }
+
+    /// The configured sources.
+    ///
+    /// # Errors
+    /// [`OperateError::Unavailable`] when the receiver is out of reach.
+    pub async fn sources(&self) -> Result<Vec<SourceView>, OperateError> {
+        Ok(self.get("v1/sources", &[]).await?)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

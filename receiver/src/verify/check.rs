@@ -131,6 +131,38 @@ fn item_credentials<'r>(all: &AllItems, view: &View<'r>) -> Result<Option<Values
     Ok(found.map(|credential| vec![Cow::Owned(credential)]))
 }
 
+/// The algorithm for this request: the block's, or the one the message names.
+pub(crate) fn algorithm(block: &Block, view: &View<'_>) -> Result<Algorithm, Reason> {
+    let (from, names, default) = match &block.algorithm {
+        Choice::Fixed(algorithm) => return Ok(*algorithm),
+        Choice::Named {
+            from,
+            names,
+            default,
+        } => (from, names, default),
+    };
+    let values = pipeline::first(from, view)?.map(|(_, values)| values);
+    let values = values.unwrap_or_default();
+    if values.is_empty() {
+        return default.ok_or(Reason::UnknownAlgorithm);
+    }
+    let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
+    names
+        .iter()
+        .find(|(known, _)| known.as_bytes().eq_ignore_ascii_case(name))
+        .map(|(_, algorithm)| *algorithm)
+        .ok_or(Reason::UnknownAlgorithm)
+}
+
+/// What may have been signed: alternatives.
+pub(crate) fn templates<'b>(block: &'b Block, view: &View<'_>) -> &'b [Template] {
+    block
+        .signed_if
+        .iter()
+        .find(|(when, _)| condition::all_hold(when, view))
+        .map_or(&block.signed, |(_, templates)| templates)
+}
+
 /// One block at work on one request.
 struct Check<'v, 'c, 'r> {
     verifier: &'v Verifier,
@@ -147,7 +179,7 @@ impl<'v> Check<'v, '_, '_> {
         if !condition::all_hold(&self.block.require, self.view) {
             return Err(Reason::Condition);
         }
-        let algorithm = self.algorithm()?;
+        let algorithm = algorithm(self.block, self.view)?;
         let time = self.time()?;
         let proof = match algorithm {
             Algorithm::Equal => self.token(signatures),
@@ -171,26 +203,6 @@ impl<'v> Check<'v, '_, '_> {
             .tolerance
             .or(self.block.tolerance)
             .unwrap_or(Tolerance::DEFAULT)
-    }
-
-    fn algorithm(&self) -> Result<Algorithm, Reason> {
-        let (from, names, default) = match &self.block.algorithm {
-            Choice::Fixed(algorithm) => return Ok(*algorithm),
-            Choice::Named {
-                from,
-                names,
-                default,
-            } => (from, names, default),
-        };
-        let Some((_, values)) = pipeline::first(from, self.view)? else {
-            return default.ok_or(Reason::UnknownAlgorithm);
-        };
-        let name = the_one(&values).ok_or(Reason::UnknownAlgorithm)?;
-        names
-            .iter()
-            .find(|(known, _)| known.as_bytes() == name)
-            .map(|(_, algorithm)| *algorithm)
-            .ok_or(Reason::UnknownAlgorithm)
     }
 
     /// The time as written and in milliseconds.
@@ -239,14 +251,6 @@ impl<'v> Check<'v, '_, '_> {
         })
     }
 
-    fn templates(&self) -> &'v [Template] {
-        self.block
-            .signed_if
-            .iter()
-            .find(|(when, _)| condition::all_hold(when, self.view))
-            .map_or(&self.block.signed, |(_, templates)| templates)
-    }
-
     fn signature(
         &self,
         algorithm: Algorithm,
@@ -254,7 +258,7 @@ impl<'v> Check<'v, '_, '_> {
         time: Option<&[u8]>,
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
-        for template in self.templates() {
+        for template in templates(self.block, self.view) {
             for url in self.urls(template) {
                 for (key_index, key) in self.keys.iter().enumerate() {
                     let context = Context {

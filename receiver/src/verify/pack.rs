@@ -9,6 +9,7 @@ use super::compile;
 use super::document::{self, Fields, Node, Problem, Problems, Value, nearest, unknown};
 use super::pipeline::Params;
 use super::reason::Reason;
+use super::sample::Sample;
 use super::scheme::Scheme;
 
 /// A pack that cannot be used, with everything that is wrong with it.
@@ -107,6 +108,7 @@ pub struct Pack {
     root: Node,
     /// As it is with every option at its default.
     scheme: Arc<Scheme>,
+    samples: Vec<Sample>,
 }
 
 impl Pack {
@@ -128,12 +130,13 @@ impl Pack {
                 (spec.name.clone(), value)
             })
             .collect();
-        let (facts, scheme) = read(name, text, &root, specs, &trial).map_err(fail)?;
+        let parts = read(name, text, &root, specs, &trial).map_err(fail)?;
         Ok(Self {
-            facts,
+            facts: parts.facts,
             text: text.to_owned(),
             root,
-            scheme: Arc::new(scheme),
+            scheme: Arc::new(parts.scheme),
+            samples: parts.samples,
         })
     }
 
@@ -159,6 +162,10 @@ impl Pack {
         }
     }
 
+    pub(crate) fn samples(&self) -> &[Sample] {
+        &self.samples
+    }
+
     /// The pack as it was written.
     pub fn source_text(&self) -> &str {
         &self.text
@@ -175,7 +182,7 @@ impl Pack {
         }
         let specs = self.facts.options.clone();
         read(self.name(), &self.text, &self.root, specs, &values)
-            .map(|(_, scheme)| Arc::new(scheme))
+            .map(|parts| Arc::new(parts.scheme))
             .map_err(|problems| OptionError::Together {
                 problem: problems
                     .into_iter()
@@ -298,13 +305,20 @@ fn option(name: &str, fields: Fields<'_>) -> OptionSpec {
     spec
 }
 
+/// A pack's file, read under some options.
+struct Parts {
+    facts: Facts,
+    scheme: Scheme,
+    samples: Vec<Sample>,
+}
+
 fn read(
     name: &str,
     text: &str,
     root: &Node,
     options: Vec<OptionSpec>,
     values: &Params,
-) -> Result<(Facts, Scheme), Vec<Problem>> {
+) -> Result<Parts, Vec<Problem>> {
     let problems = Problems::new(text);
     let without_options = Node {
         span: root.span.clone(),
@@ -328,12 +342,17 @@ fn read(
     let result = Fields::of(&without_options, "", &problems).map(|fields| {
         let scheme = compile::scheme(&fields, values);
         let facts = facts(name, &fields, &scheme, options);
+        let samples = fields.tables("sample").into_iter().map(Sample::read).collect();
         let _ = fields.node("options");
         fields.finish();
-        (facts, scheme)
+        Parts {
+            facts,
+            scheme,
+            samples,
+        }
     });
     match problems.finish(result)? {
-        Some(read) => Ok(read),
+        Some(parts) => Ok(parts),
         // A root that is no table was reported above.
         None => Err(Vec::new()),
     }

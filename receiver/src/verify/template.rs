@@ -46,8 +46,6 @@ enum Part {
     Hmac {
         algorithm: Algorithm,
         base64: bool,
-        /// The key is the SHA-1 of the secret (Braintree).
-        hashed_key: bool,
         value: Locator,
     },
 }
@@ -171,10 +169,10 @@ impl Part {
             "json-lines" => Self::json_lines(rest),
             "opt" => Self::optional(rest, params),
             "hmac" => Self::hmac(rest, params),
+            // Braintree: the block's key, which is the secret's SHA-1.
             "hmacsha1key" => Ok(Part::Hmac {
                 algorithm: Algorithm::HmacSha1,
                 base64: false,
-                hashed_key: true,
                 value: Locator::parse(rest, params)?,
             }),
             _ => {
@@ -236,7 +234,6 @@ impl Part {
         Ok(Part::Hmac {
             algorithm,
             base64,
-            hashed_key: false,
             value: Locator::parse(value, params)?,
         })
     }
@@ -284,7 +281,6 @@ impl Part {
         let Part::Hmac {
             algorithm,
             base64,
-            hashed_key,
             value,
         } = self
         else {
@@ -292,12 +288,7 @@ impl Part {
         };
         let secret = context.secret.ok_or(Reason::MissingValue)?;
         let value = single(value, context)?;
-        let mac = if *hashed_key {
-            Mac::new(*algorithm, &sha1::Sha1::digest(secret))
-        } else {
-            Mac::new(*algorithm, secret)
-        };
-        let mut mac = mac.ok_or(Reason::UnknownAlgorithm)?;
+        let mut mac = Mac::new(*algorithm, secret).ok_or(Reason::UnknownAlgorithm)?;
         mac.update(&value);
         let tag = mac.finish();
         Ok(match base64 {

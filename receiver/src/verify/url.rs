@@ -186,7 +186,7 @@ fn query_spellings(query: Option<&str>) -> Vec<String> {
     add(unescape(query, b"':@/,;!()*$"));
     add(escape(query, b"'@"));
     add(escape(query, b"':@"));
-    add(escape(query, b"'"));
+    add(escape(query, b"'\"<>"));
     add(rewritten(query));
     out.into_iter().map(|query| format!("?{query}")).collect()
 }

@@ -1,0 +1,512 @@
+//! The chain of volumes: which there are, which are open, which has to be sealed.
+//!
+//! Only the newest volume and a few that are being read are open: each open database costs a thread
+//! and about 10 MB.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::{Mutex, RwLock};
+
+use super::database::OpenError;
+use super::files::{self, failed};
+use super::index::{self, Footer};
+use super::spans::{Spans, Stretches};
+use super::volume::{Volume, damaged_dir, dir_name};
+use crate::engine::{EngineError, IndexEntry, VolumeInfo};
+use crate::ids::Offset;
+
+/// Sealed volumes kept open for readers.
+const OPEN_MAX: usize = 3;
+
+/// All volumes.
+#[derive(Debug)]
+pub(super) struct Chain {
+    dir: PathBuf,
+    slots: RwLock<BTreeMap<u64, Slot>>,
+    /// Held while a sealed volume is opened, so that none is opened twice.
+    opening: Mutex<()>,
+    /// Counts uses of volumes.
+    uses: AtomicU64,
+    /// Highest number ever given to a volume.
+    highest: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Known once its index file has a footer.
+    sealed: Option<Sealed>,
+    /// Nothing is appended any more, though it may not be sealed yet.
+    full: bool,
+    volume: Option<Arc<Volume>>,
+    last_use: u64,
+    /// Why its database does not open.
+    damage: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Sealed {
+    first: Offset,
+    end: Offset,
+    bytes: u64,
+}
+
+/// What opening the chain found.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) chain: Chain,
+    /// The volume to append to.
+    pub(super) current: Arc<Volume>,
+    /// The next one, if it was made ahead.
+    pub(super) prepared: Option<Arc<Volume>>,
+    /// Offsets that the volumes hold.
+    pub(super) held: Stretches,
+    /// Offsets that they should hold but that cannot be read: first and end.
+    pub(super) unreadable: Vec<(Offset, Offset)>,
+}
+
+/// Numbers found in the directory, and what became of them so far.
+#[derive(Debug, Default)]
+struct Opening {
+    slots: BTreeMap<u64, Slot>,
+    open: BTreeMap<u64, Volume>,
+    held: Stretches,
+    unreadable: Vec<(Offset, Offset)>,
+    highest: u64,
+}
+
+impl Chain {
+    /// Opens the chain in `dir`, made if it is not there: finishes removals off, seals what was
+    /// not sealed in time, sets aside what cannot be opened.
+    pub(super) fn open(dir: &Path, spans: &Spans) -> Result<Recovered, EngineError> {
+        files::make_dir(dir).map_err(failed(dir))?;
+        let mut opening = Opening::default();
+        for number in tidy(dir).map_err(failed(dir))? {
+            opening.highest = opening.highest.max(number);
+            opening.take(dir, number, spans)?;
+        }
+        opening.highest = opening.highest.max(highest_set_aside(dir));
+        opening.finish(dir)
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// A number for a new volume.
+    pub(super) fn new_number(&self) -> u64 {
+        self.highest.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    /// Makes `volume` the newest; the one before is full.
+    pub(super) fn push(&self, volume: Arc<Volume>) {
+        let mut slots = self.slots.write();
+        if let Some(mut before) = slots.last_entry() {
+            before.get_mut().full = true;
+        }
+        slots.insert(volume.number, Slot::open(volume));
+    }
+
+    /// Numbers of the volumes that hold offsets from `from` on.
+    pub(super) fn from(&self, from: Offset) -> Vec<u64> {
+        let slots = self.slots.read();
+        let ahead = slots
+            .iter()
+            .filter(|(_, s)| s.span().is_some_and(|(_, end)| end > from));
+        ahead.map(|(number, _)| *number).collect()
+    }
+
+    /// What [`crate::engine::Engine::volumes`] answers; empty ones lie at `next`.
+    pub(super) fn infos(&self, next: Offset) -> Vec<VolumeInfo> {
+        let slots = self.slots.read();
+        let info = |(number, slot): (&u64, &Slot)| {
+            let (first, end) = slot.span().unwrap_or((next, next));
+            VolumeInfo {
+                number: *number,
+                first,
+                end,
+                bytes: slot.bytes(),
+                sealed: slot.full,
+            }
+        };
+        slots.iter().map(info).collect()
+    }
+
+    /// Bytes of all volumes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.slots.read().values().map(Slot::bytes).sum()
+    }
+
+    /// A volume and its span, opened if it is not.
+    pub(super) fn volume(&self, number: u64) -> Result<Arc<Volume>, EngineError> {
+        if let Some(open) = self.find_open(number)? {
+            return Ok(open);
+        }
+        let _opening = self.opening.lock();
+        if let Some(open) = self.find_open(number)? {
+            return Ok(open);
+        }
+        let evicted = self.evict(OPEN_MAX - 1);
+        drop(evicted);
+        match Volume::open(&self.dir, number) {
+            Ok(volume) => self.keep_open(volume),
+            Err(OpenError::Failed(e)) => Err(e),
+            Err(OpenError::Damaged(why)) => {
+                if let Some(slot) = self.slots.write().get_mut(&number) {
+                    slot.damage = Some(why.clone());
+                }
+                Err(damaged(number, &why))
+            }
+        }
+    }
+
+    fn find_open(&self, number: u64) -> Result<Option<Arc<Volume>>, EngineError> {
+        let mut slots = self.slots.write();
+        let slot = slots.get_mut(&number).ok_or_else(|| gone(number))?;
+        if let Some(why) = &slot.damage {
+            return Err(damaged(number, why));
+        }
+        slot.last_use = self.uses.fetch_add(1, Ordering::Relaxed) + 1;
+        Ok(slot.volume.clone())
+    }
+
+    fn keep_open(&self, volume: Volume) -> Result<Arc<Volume>, EngineError> {
+        // its index file was damaged and has been rebuilt
+        let footer = volume.seal()?;
+        let volume = Arc::new(volume);
+        let mut slots = self.slots.write();
+        let slot = slots
+            .get_mut(&volume.number)
+            .ok_or_else(|| gone(volume.number))?;
+        if slot.sealed.is_none() {
+            slot.sealed = Some(Sealed::of(&self.dir, volume.number, footer));
+        }
+        slot.volume = Some(volume.clone());
+        Ok(volume)
+    }
+
+    /// Takes sealed volumes out of use until at most `keep` are open; to be dropped unlocked.
+    fn evict(&self, keep: usize) -> Vec<Arc<Volume>> {
+        let mut slots = self.slots.write();
+        let mut idle: Vec<(u64, u64)> = slots
+            .iter()
+            .filter(|(_, s)| s.sealed.is_some() && s.volume.is_some())
+            .map(|(number, s)| (s.last_use, *number))
+            .collect();
+        idle.sort_unstable();
+        let too_many = idle.len().saturating_sub(keep);
+        let evict = |(_, number): &(u64, u64)| slots.get_mut(number)?.volume.take();
+        idle[..too_many].iter().filter_map(evict).collect()
+    }
+
+    /// Seals the volumes that are full; gives what is pending of the newest's index to its file.
+    pub(super) fn seal_full(&self) -> Result<(), EngineError> {
+        let open: Vec<(Arc<Volume>, bool)> = {
+            let slots = self.slots.read();
+            let unsealed = slots.values().filter(|s| s.sealed.is_none());
+            unsealed
+                .filter_map(|s| Some((s.volume.clone()?, s.full)))
+                .collect()
+        };
+        for (volume, full) in open {
+            if full {
+                let footer = volume.seal()?;
+                if let Some(slot) = self.slots.write().get_mut(&volume.number) {
+                    slot.sealed = Some(Sealed::of(&self.dir, volume.number, footer));
+                }
+            } else {
+                volume.write_index()?;
+            }
+        }
+        drop(self.evict(OPEN_MAX));
+        Ok(())
+    }
+
+    /// The index entries of a volume, without opening its database if its index file is sound.
+    pub(super) fn entries(&self, number: u64) -> Result<Vec<IndexEntry>, EngineError> {
+        let unsealed = {
+            let slots = self.slots.read();
+            let slot = slots.get(&number).ok_or_else(|| gone(number))?;
+            slot.volume.clone().filter(|_| slot.sealed.is_none())
+        };
+        if let Some(volume) = unsealed {
+            if let Some(entries) = volume.entries()? {
+                return Ok(entries);
+            }
+        }
+        if let Some(entries) = self.sealed_entries(number)? {
+            return Ok(entries);
+        }
+        // damaged: an open one is closed, so that opening it rebuilds the file
+        if let Some(slot) = self.slots.write().get_mut(&number) {
+            slot.volume = None;
+        }
+        self.volume(number)?;
+        let rebuilt = self.sealed_entries(number)?;
+        rebuilt.ok_or_else(|| damaged(number, "its index cannot be rebuilt"))
+    }
+
+    fn sealed_entries(&self, number: u64) -> Result<Option<Vec<IndexEntry>>, EngineError> {
+        let path = self.dir.join(dir_name(number));
+        let mut entries = Vec::new();
+        let mut push = |block, bytes: &[u8]| entries.push(index::entry(block, bytes));
+        let found = index::read(&path, &mut push).map_err(failed(&path))?;
+        Ok(found.footer.map(|_| entries))
+    }
+
+    /// First offset and end of a volume that nothing is appended to any more.
+    pub(super) fn full_span(&self, number: u64) -> Option<(Offset, Offset)> {
+        let slots = self.slots.read();
+        slots.get(&number).filter(|s| s.full)?.span()
+    }
+
+    /// First offset and end of a volume with something in it.
+    pub(super) fn span(&self, number: u64) -> Option<(Offset, Offset)> {
+        self.slots.read().get(&number)?.span()
+    }
+
+    /// Deletes a volume.
+    pub(super) fn remove(&self, number: u64) -> Result<(), EngineError> {
+        let _opening = self.opening.lock();
+        let slot = self.slots.write().remove(&number);
+        drop(slot);
+        let (path, renamed) = (self.dir.join(dir_name(number)), removing(&self.dir, number));
+        files::remove_dir(&path, &renamed).map_err(failed(&path))
+    }
+}
+
+impl Opening {
+    /// Looks at one volume: sealed ones are only measured, others are opened.
+    fn take(&mut self, dir: &Path, number: u64, spans: &Spans) -> Result<(), EngineError> {
+        let path = dir.join(dir_name(number));
+        let Some(footer) = index::read_footer(&path).map_err(failed(&path))? else {
+            return self.open(dir, number);
+        };
+        if spans.removed().cover(footer.first, footer.end) {
+            return files::remove_dir(&path, &removing(dir, number)).map_err(failed(&path));
+        }
+        let sealed = Sealed::of(dir, number, footer);
+        self.held.add(footer.first, footer.end);
+        let mut slot = Slot {
+            sealed: Some(sealed),
+            full: true,
+            ..Slot::default()
+        };
+        let db_bytes = fs::metadata(path.join("db")).map_or(0, |m| m.len());
+        if db_bytes < footer.db_bytes {
+            tracing::error!(volume = number, "shorter than when it was sealed");
+            slot.damage = self.inspect(dir, number, footer)?;
+        }
+        self.slots.insert(number, slot);
+        Ok(())
+    }
+
+    /// Reads a sealed volume that looks damaged; answers why it cannot be used at all.
+    fn inspect(
+        &mut self,
+        dir: &Path,
+        number: u64,
+        footer: Footer,
+    ) -> Result<Option<String>, EngineError> {
+        match Volume::open(dir, number) {
+            Ok(volume) => {
+                for block in volume.verify()? {
+                    self.unreadable.push((block.first, block.end()));
+                }
+                Ok(None)
+            }
+            Err(OpenError::Damaged(why)) => {
+                self.unreadable.push((footer.first, footer.end));
+                Ok(Some(why))
+            }
+            Err(OpenError::Failed(e)) => Err(e),
+        }
+    }
+
+    fn open(&mut self, dir: &Path, number: u64) -> Result<(), EngineError> {
+        match Volume::open(dir, number) {
+            Ok(volume) => {
+                for (first, end) in volume.stretches() {
+                    self.held.add(first, end);
+                }
+                self.open.insert(number, volume);
+                Ok(())
+            }
+            Err(OpenError::Damaged(why)) => {
+                tracing::error!(volume = number, why, "cannot be opened; set aside");
+                set_aside(dir, number)
+            }
+            Err(OpenError::Failed(e)) => Err(e),
+        }
+    }
+
+    /// Decides which open volume goes on, and what becomes of the others.
+    fn finish(mut self, dir: &Path) -> Result<Recovered, EngineError> {
+        let last_sealed = self.slots.keys().next_back().copied().unwrap_or(0);
+        let last_filled = self.open.values().rev().find(|v| v.span().is_some());
+        let last_filled = last_filled.map(|v| v.number).filter(|n| *n > last_sealed);
+        let mut current = None;
+        let mut prepared = None;
+        for (number, volume) in std::mem::take(&mut self.open) {
+            let is_empty = volume.span().is_none();
+            if Some(number) == last_filled {
+                current = Some(volume);
+            } else if !is_empty {
+                let footer = volume.seal()?;
+                let sealed = Sealed::of(dir, number, footer);
+                self.slots.insert(number, Slot::sealed(sealed));
+            } else if number > last_filled.unwrap_or(last_sealed) && prepared.is_none() {
+                prepared = Some(volume);
+            } else {
+                // it once held what its neighbours do not, or was made too much
+                drop(volume);
+                set_aside(dir, number)?;
+            }
+        }
+        let current = match current.or_else(|| prepared.take()) {
+            Some(volume) => volume,
+            None => self.make_volume(dir)?,
+        };
+        self.into_recovered(dir, Arc::new(current), prepared.map(Arc::new))
+    }
+
+    fn make_volume(&mut self, dir: &Path) -> Result<Volume, EngineError> {
+        self.highest += 1;
+        make_volume(dir, self.highest)
+    }
+
+    fn into_recovered(
+        mut self,
+        dir: &Path,
+        current: Arc<Volume>,
+        prepared: Option<Arc<Volume>>,
+    ) -> Result<Recovered, EngineError> {
+        self.slots
+            .insert(current.number, Slot::open(current.clone()));
+        let chain = Chain {
+            dir: dir.to_owned(),
+            slots: RwLock::new(self.slots),
+            opening: Mutex::new(()),
+            uses: AtomicU64::new(0),
+            highest: AtomicU64::new(self.highest),
+        };
+        Ok(Recovered {
+            chain,
+            current,
+            prepared,
+            held: self.held,
+            unreadable: self.unreadable,
+        })
+    }
+}
+
+impl Slot {
+    fn open(volume: Arc<Volume>) -> Self {
+        Self {
+            volume: Some(volume),
+            ..Self::default()
+        }
+    }
+
+    fn sealed(sealed: Sealed) -> Self {
+        Self {
+            sealed: Some(sealed),
+            full: true,
+            ..Self::default()
+        }
+    }
+
+    fn span(&self) -> Option<(Offset, Offset)> {
+        match (&self.sealed, &self.volume) {
+            (Some(sealed), _) => Some((sealed.first, sealed.end)),
+            (None, Some(volume)) => volume.span(),
+            (None, None) => None,
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        match (&self.sealed, &self.volume) {
+            (Some(sealed), _) => sealed.bytes,
+            (None, Some(volume)) => volume.db_bytes(),
+            (None, None) => 0,
+        }
+    }
+}
+
+impl Sealed {
+    fn of(dir: &Path, number: u64, footer: Footer) -> Self {
+        let path = dir.join(dir_name(number));
+        let size = |name: &str| fs::metadata(path.join(name)).map_or(0, |m| m.len());
+        Self {
+            first: footer.first,
+            end: footer.end,
+            bytes: size("db") + size(index::FILE),
+        }
+    }
+}
+
+/// Makes a new volume and opens it.
+pub(super) fn make_volume(dir: &Path, number: u64) -> Result<Volume, EngineError> {
+    Volume::create(dir, number)?;
+    Volume::open(dir, number).map_err(|e| e.into_engine(&dir.join(dir_name(number))))
+}
+
+fn gone(number: u64) -> EngineError {
+    EngineError::Failed(format!("there is no volume {number}"))
+}
+
+fn damaged(number: u64, why: &str) -> EngineError {
+    EngineError::Damaged(format!("volume {number}: {why}"))
+}
+
+fn removing(dir: &Path, number: u64) -> PathBuf {
+    dir.join(format!("removing-{}", dir_name(number)))
+}
+
+/// Deletes what was being made or removed when the process ended; answers the volumes in order.
+fn tidy(dir: &Path) -> std::io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    let mut removed = false;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("making-") || name.starts_with("removing-") {
+            fs::remove_dir_all(entry.path())?;
+            removed = true;
+        } else if let Ok(number) = name.parse() {
+            numbers.push(number);
+        }
+    }
+    if removed {
+        files::sync_dir(dir)?;
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Moves a volume out of the chain, to be looked at by people.
+fn set_aside(dir: &Path, number: u64) -> Result<(), EngineError> {
+    let aside = damaged_dir(dir);
+    let path = dir.join(dir_name(number));
+    let target = aside.join(format!("{}-as-found", dir_name(number)));
+    files::make_dir(&aside)
+        .and_then(|()| fs::rename(&path, &target))
+        .and_then(|()| files::sync_dir(&aside))
+        .and_then(|()| files::sync_dir(dir))
+        .map_err(failed(&path))
+}
+
+fn highest_set_aside(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(damaged_dir(dir)) else {
+        return 0;
+    };
+    let numbers = entries.flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        name.to_string_lossy().get(..10)?.parse().ok()
+    });
+    numbers.max().unwrap_or(0)
+}

@@ -1,0 +1,90 @@
+//! `creel.log`: says that a directory is a log, of which format, and what cannot change in it.
+
+use std::fs;
+use std::path::Path;
+
+use super::files::{self, unusable};
+use crate::engine::EngineError;
+use crate::ids::LogId;
+
+/// The file's name.
+pub(super) const FILE: &str = "creel.log";
+/// The format that this program reads and writes.
+pub(super) const VERSION: u32 = 1;
+/// What may be in a directory that is not a log yet: what an interrupted first start leaves.
+const LEFTOVERS: [&str; 5] = ["lock", "offsets", "offsets.new", "creel.new", "lost+found"];
+
+/// What the file says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Format {
+    pub(super) log: LogId,
+    /// Segment size of every sled database in the log.
+    pub(super) segment_bytes: usize,
+}
+
+impl Format {
+    /// Reads the format of the log in `dir`; `None` when there is no log yet.
+    ///
+    /// # Errors
+    /// [`EngineError::Format`] for another version, [`EngineError::Unusable`] for a directory
+    /// that holds something else. Nothing has been touched then.
+    pub(super) fn find(dir: &Path) -> Result<Option<Self>, EngineError> {
+        let path = dir.join(FILE);
+        match fs::read_to_string(&path) {
+            Ok(text) => Self::parse(&text, &path).map(Some),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                refuse_foreign(dir)?;
+                Ok(None)
+            }
+            Err(e) => Err(unusable(&path)(e)),
+        }
+    }
+
+    /// Writes it, synced: from now on the directory is a log.
+    pub(super) fn create(&self, dir: &Path) -> Result<(), EngineError> {
+        let path = dir.join(FILE);
+        let text = format!(
+            "creel log\nversion: {VERSION}\nlog: {}\nsegment_bytes: {}\n",
+            self.log, self.segment_bytes
+        );
+        files::replace(&path, text.as_bytes()).map_err(unusable(&path))
+    }
+
+    fn parse(text: &str, path: &Path) -> Result<Self, EngineError> {
+        let field = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.split_once(": "));
+            lines.find(|(key, _)| *key == name).map(|(_, value)| value)
+        };
+        let version = field("version").unwrap_or("unknown");
+        if !text.starts_with("creel log\n") || version != VERSION.to_string() {
+            return Err(EngineError::Format {
+                path: path.display().to_string(),
+                found: version.to_owned(),
+                expected: VERSION.to_string(),
+            });
+        }
+        let log = field("log").and_then(|v| v.parse().ok());
+        let segment_bytes = field("segment_bytes").and_then(|v| v.parse().ok());
+        match (log, segment_bytes) {
+            (Some(log), Some(segment_bytes)) => Ok(Self { log, segment_bytes }),
+            _ => Err(EngineError::Unusable(format!(
+                "{} is damaged; restore it from a backup (it says:\n{text})",
+                path.display()
+            ))),
+        }
+    }
+}
+
+fn refuse_foreign(dir: &Path) -> Result<(), EngineError> {
+    for entry in fs::read_dir(dir).map_err(unusable(dir))? {
+        let name = entry.map_err(unusable(dir))?.file_name();
+        if !LEFTOVERS.iter().any(|known| name == *known) {
+            return Err(EngineError::Unusable(format!(
+                "{} holds {} and is no log of creel's; give an empty directory",
+                dir.display(),
+                name.to_string_lossy()
+            )));
+        }
+    }
+    Ok(())
+}

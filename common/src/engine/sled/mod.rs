@@ -1,0 +1,636 @@
+//! The default engine: a chain of sled databases that are really synced.
+//!
+//! ```text
+//! data/creel.log     what this directory is: format, log id            format.rs
+//!      lock          held by the one process that owns the log         files.rs
+//!      offsets       reserved ceiling, high-water mark, clean flag     offsets.rs
+//!      spans         offsets removed on purpose, and lost              spans.rs
+//!      v/0000000001/ a volume: sled database and index file            volume.rs index.rs chain.rs
+//!      state/        the state store, a sled database                  state.rs
+//!      attempts/     kept attempts, append-only files                  attempts.rs
+//!      files/        the log's own derived files
+//!      damaged/      copies of what was damaged, for people
+//! ```
+//!
+//! What sled 0.34 does not do by itself is done in `durable.rs` (real syncs) and `database.rs`
+//! (files it leaves unsynced or in its own way). Every offset below the next one is in a volume, or
+//! was removed, or is in a recorded gap: opening checks that and records what is missing.
+
+mod attempts;
+mod chain;
+mod database;
+pub mod durable;
+mod files;
+mod format;
+mod index;
+mod offsets;
+mod spans;
+mod state;
+#[cfg(test)]
+mod tests;
+mod volume;
+mod watch;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::attempts::Attempts;
+use self::chain::{Chain, Recovered};
+use self::files::{Lock, failed, unusable};
+use self::format::Format;
+use self::offsets::{Marks, OffsetsFile, RESERVED};
+use self::spans::Spans;
+use self::state::State;
+use self::volume::{PIECE_BYTES, Volume};
+use self::watch::{Call, Lane, Ticker, Watch};
+use super::{
+    Block, Engine, EngineError, Entry, Gap, IndexEntry, Opened, Space, StateBatch, VolumeInfo,
+};
+use crate::ids::{LogId, Offset};
+
+/// How often the high-water mark and the attempts are synced.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// How often syncs under way are looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+
+/// Where a log lies and how large its parts get.
+#[derive(Debug, Clone)]
+pub struct SledSettings {
+    /// Its directory; made, for this user only, if it is not there.
+    pub path: PathBuf,
+    /// A volume is sealed when its database has grown to this; 1 GiB by default.
+    pub volume_bytes: u64,
+    /// The oldest kept attempts go above this; 256 MiB by default.
+    pub attempts_bytes: u64,
+    /// A sync that takes longer ends the process; 30 s by default.
+    pub sync_limit: Duration,
+}
+
+impl SledSettings {
+    /// Defaults for a log at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            volume_bytes: 1 << 30,
+            attempts_bytes: 256 << 20,
+            sync_limit: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A log on sled.
+///
+/// A failed sync of one of its files, a sync that hangs, and a panic of sled's threads end the
+/// process with [`durable::DISK_FAILED`]. Dropping it without [`Engine::close`] is as safe as a
+/// crash: the next opening is not clean.
+#[derive(Debug)]
+pub struct SledEngine {
+    shared: Arc<Shared>,
+    keeper: Mutex<Ticker>,
+    watcher: Mutex<Ticker>,
+    call_keeper: Call,
+    _lock: Lock,
+}
+
+#[derive(Debug)]
+struct Shared {
+    settings: SledSettings,
+    opened: Opened,
+    files: PathBuf,
+    chain: Chain,
+    writer: Mutex<Writer>,
+    /// The next volume, made ahead; held while it is being made.
+    prepared: Mutex<Option<Arc<Volume>>>,
+    /// The next offset, of what is durable.
+    next: AtomicU64,
+    /// No offset at or above this may be used yet.
+    ceiling: AtomicU64,
+    offsets: Mutex<OffsetsFile>,
+    spans: Mutex<Spans>,
+    state: State,
+    attempts: Attempts,
+    watch: Watch,
+    /// Why nothing more is taken.
+    stopped: Mutex<Option<String>>,
+}
+
+#[derive(Debug)]
+struct Writer {
+    current: Arc<Volume>,
+    scratch: Vec<u8>,
+}
+
+impl SledEngine {
+    /// Opens the log at `settings.path`, making it if the directory is empty or not there. `dice`
+    /// are random bits for the name of a new log.
+    ///
+    /// Call it before any socket is bound: it proves that syncs are real, and it may take seconds.
+    ///
+    /// # Errors
+    /// [`EngineError::Locked`], [`EngineError::Format`] and [`EngineError::Unusable`] have touched
+    /// nothing. [`EngineError::NotDurable`]: this build must not be used.
+    /// [`EngineError::Damaged`]: the state store cannot be opened; a copy is in `damaged/`.
+    /// Damaged volumes are no error: see [`Opened::lost`].
+    pub fn open(settings: SledSettings, dice: u64) -> Result<Self, EngineError> {
+        let dir = settings.path.clone();
+        if dir.exists() {
+            Format::find(&dir)?;
+        }
+        files::make_dir(&dir).map_err(unusable(&dir))?;
+        let lock = Lock::take(&dir)?;
+        let found = Format::find(&dir)?;
+        make_durable(&dir)?;
+        let created = found.is_none();
+        let format = match found {
+            Some(format) => format,
+            None => create(&dir, dice)?,
+        };
+        let shared = Arc::new(Shared::open(settings, format.log, created)?);
+        Self::start(shared, lock).map_err(unusable(&dir))
+    }
+
+    fn start(shared: Arc<Shared>, lock: Lock) -> std::io::Result<Self> {
+        let call_keeper = Call::new();
+        let kept = shared.clone();
+        let keeper = Ticker::start("log keeper", HOUSEKEEPING_EVERY, &call_keeper, move || {
+            kept.keep_house();
+        })?;
+        let watched = shared.clone();
+        let watcher = Ticker::start("log watch", WATCH_EVERY, &Call::new(), move || {
+            watched.watch.check();
+        })?;
+        Ok(Self {
+            shared,
+            keeper: Mutex::new(keeper),
+            watcher: Mutex::new(watcher),
+            call_keeper,
+            _lock: lock,
+        })
+    }
+}
+
+impl Drop for SledEngine {
+    fn drop(&mut self) {
+        // they hold the databases open
+        self.keeper.lock().stop();
+        self.watcher.lock().stop();
+    }
+}
+
+/// Makes failed syncs below `dir` final and proves that syncs are real.
+fn make_durable(dir: &Path) -> Result<(), EngineError> {
+    durable::arm(dir).map_err(unusable(dir))?;
+    watch::end_on_panics_of_sled();
+    let scratch = dir.join("proof");
+    durable::prove_linked(&scratch)
+}
+
+/// Makes a new log in an empty directory. The format file comes last: an interrupted first start
+/// begins again.
+fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
+    OffsetsFile::create(dir, Marks::NEW)?;
+    let format = Format {
+        log: LogId::from_bits(dice),
+        segment_bytes: database::SEGMENT_BYTES,
+    };
+    format.create(dir)?;
+    let parent = dir.canonicalize().map_err(unusable(dir))?;
+    let parent = parent.parent().unwrap_or(Path::new("/"));
+    files::sync_dir(parent).map_err(unusable(parent))?;
+    Ok(format)
+}
+
+/// Where the log goes on, and what is missing.
+struct Recovery {
+    next: Offset,
+    lost: Vec<Gap>,
+}
+
+/// Compares what volumes and records hold with what is remembered to have been there.
+fn recover(found: &Recovered, spans: &Spans, marks: Option<Marks>) -> Recovery {
+    let gap = |first, end, known_lost| Gap {
+        first,
+        last: end - 1,
+        known_lost,
+    };
+    let mut covered = spans.all();
+    covered.merge(&found.held);
+    let mut lost: Vec<Gap> = covered
+        .holes()
+        .into_iter()
+        .chain(found.unreadable.iter().copied())
+        .map(|(first, end)| gap(first, end, true))
+        .collect();
+    let end = covered.end();
+    let next = match marks {
+        Some(marks) if end < marks.high => {
+            lost.push(gap(end, marks.high, true));
+            marks.ceiling.max(marks.high)
+        }
+        Some(_) => end,
+        // nobody knows how far it had gone
+        None => end + RESERVED,
+    };
+    let known = marks.map_or(end, |m| m.high.max(end));
+    if known < next {
+        lost.push(gap(known, next, false));
+    }
+    Recovery { next, lost }
+}
+
+impl Shared {
+    fn open(settings: SledSettings, log: LogId, created: bool) -> Result<Self, EngineError> {
+        let dir = settings.path.clone();
+        let mut spans = Spans::open(&dir)?;
+        let offsets = OffsetsFile::open(&dir)?;
+        let marks = offsets.as_ref().map(OffsetsFile::marks);
+        let state = State::open(&dir)?;
+        let found = Chain::open(&dir.join("v"), &spans)?;
+        let recovery = recover(&found, &spans, marks);
+        spans.add_gaps(&recovery.lost)?;
+        let offsets = match offsets {
+            Some(offsets) => offsets,
+            None => remake_offsets(&dir)?,
+        };
+        let files = dir.join("files");
+        files::make_dir(&files).map_err(failed(&files))?;
+        let attempts = Attempts::open(&dir, settings.attempts_bytes)?;
+        files::sync_dir(&dir).map_err(failed(&dir))?;
+        let opened = Opened {
+            log,
+            next: recovery.next,
+            clean: marks.is_some_and(|m| m.clean),
+            created,
+            lost: recovery.lost,
+        };
+        let shared = Self {
+            watch: Watch::new(settings.sync_limit),
+            settings,
+            next: AtomicU64::new(opened.next),
+            opened,
+            files,
+            chain: found.chain,
+            writer: Mutex::new(Writer {
+                current: found.current,
+                scratch: Vec::new(),
+            }),
+            prepared: Mutex::new(found.prepared),
+            ceiling: AtomicU64::new(0),
+            offsets: Mutex::new(offsets),
+            spans: Mutex::new(spans),
+            state,
+            attempts,
+            stopped: Mutex::new(None),
+        };
+        shared.reserve(shared.opened.next)?;
+        Ok(shared)
+    }
+
+    /// Syncs a ceiling well above `from`, and the high-water mark.
+    fn reserve(&self, from: Offset) -> Result<(), EngineError> {
+        let mut offsets = self.offsets.lock();
+        offsets.write(Marks {
+            ceiling: from + RESERVED,
+            high: self.next.load(Ordering::Acquire),
+            clean: false,
+        })?;
+        let ceiling = offsets.marks().ceiling;
+        self.ceiling.store(ceiling, Ordering::Release);
+        Ok(())
+    }
+
+    fn refuse_stopped(&self) -> Result<(), EngineError> {
+        match &*self.stopped.lock() {
+            Some(why) => Err(EngineError::Failed(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Runs what writes; its first error or panic is final.
+    fn write_or_stop(
+        &self,
+        write: impl FnOnce() -> Result<(), EngineError>,
+    ) -> Result<(), EngineError> {
+        let written = catch_unwind(AssertUnwindSafe(write))
+            .unwrap_or_else(|p| Err(EngineError::Failed(database::panic_text(&*p))));
+        if let Err(e) = &written {
+            self.stopped.lock().get_or_insert(e.to_string());
+        }
+        written
+    }
+
+    /// Whether a volume was begun.
+    fn append(&self, writer: &mut Writer, blocks: &[Block]) -> Result<bool, EngineError> {
+        let mut next = self.next.load(Ordering::Acquire);
+        for block in blocks {
+            block.check(next)?;
+            next = block.end();
+        }
+        if next > self.ceiling.load(Ordering::Acquire) {
+            self.reserve(next)?;
+        }
+        let rotated = self.rotate(writer)?;
+        for block in blocks {
+            writer.current.insert(block, &mut writer.scratch)?;
+        }
+        let watched = self.watch.begin(Lane::Append);
+        writer.current.flush()?;
+        drop(watched);
+        writer.current.publish(blocks);
+        self.next.store(next, Ordering::Release);
+        Ok(rotated)
+    }
+
+    /// Begins the next volume when the current one is full.
+    fn rotate(&self, writer: &mut Writer) -> Result<bool, EngineError> {
+        let is_empty = writer.current.span().is_none();
+        if is_empty || writer.current.db_bytes() < self.settings.volume_bytes {
+            return Ok(false);
+        }
+        let prepared = self.prepared.lock().take();
+        let volume = match prepared {
+            Some(volume) => volume,
+            None => self.make_volume()?,
+        };
+        self.chain.push(volume.clone());
+        writer.current = volume;
+        Ok(true)
+    }
+
+    fn make_volume(&self) -> Result<Arc<Volume>, EngineError> {
+        let number = self.chain.new_number();
+        chain::make_volume(self.chain.dir(), number).map(Arc::new)
+    }
+
+    /// One round of what has to be done beside the appends.
+    fn keep_house(&self) {
+        let rounds: [(&str, fn(&Self) -> Result<(), EngineError>); 4] = [
+            ("mark offsets", Self::mark),
+            ("seal volumes", |s| s.chain.seal_full()),
+            ("prepare the next volume", Self::prepare),
+            ("sync attempts", |s| s.attempts.sync()),
+        ];
+        for (what, round) in rounds {
+            // a failed sync has ended the process; all else is tried again
+            if let Err(e) = round(self) {
+                tracing::error!(error = %e, "cannot {what}");
+            }
+        }
+    }
+
+    /// Syncs the high-water mark if it has moved, and a higher ceiling when half of it is used.
+    fn mark(&self) -> Result<(), EngineError> {
+        let next = self.next.load(Ordering::Acquire);
+        let mut offsets = self.offsets.lock();
+        let marks = offsets.marks();
+        if marks.high >= next || marks.clean {
+            return Ok(());
+        }
+        let used_up = next + RESERVED / 2 > marks.ceiling;
+        offsets.write(Marks {
+            ceiling: if used_up { next + RESERVED } else { 0 },
+            high: next,
+            clean: false,
+        })?;
+        let ceiling = offsets.marks().ceiling;
+        self.ceiling.fetch_max(ceiling, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Makes the next volume once the current one is half full.
+    fn prepare(&self) -> Result<(), EngineError> {
+        let current = self.writer.lock().current.clone();
+        if current.db_bytes() < self.settings.volume_bytes / 2 || current.span().is_none() {
+            return Ok(());
+        }
+        let mut prepared = self.prepared.lock();
+        if prepared.is_none() {
+            *prepared = Some(self.make_volume()?);
+        }
+        Ok(())
+    }
+
+    /// Blocks of one volume from `from` on; `false` when more of it did not fit.
+    fn read_volume(
+        &self,
+        number: u64,
+        from: Offset,
+        bytes_max: usize,
+        found: &mut Vec<Block>,
+    ) -> Result<bool, EngineError> {
+        let taken: usize = found.iter().map(|b| b.bytes.len()).sum();
+        let volume = self.chain.volume(number).inspect_err(|e| {
+            self.note_damage(e, self.chain.span(number));
+        })?;
+        let (mut refs, all) = volume.refs_from(from, bytes_max.saturating_sub(taken));
+        if refs.is_empty() && found.is_empty() {
+            refs.extend(volume.ref_at(from));
+        }
+        let whole = all || refs.last().map(index::BlockRef::end) == volume.span().map(|s| s.1);
+        for block in refs {
+            let read = volume.read_block(block).inspect_err(|e| {
+                self.note_damage(e, Some((block.first, block.end())));
+            });
+            found.push(read?);
+        }
+        Ok(whole)
+    }
+
+    /// Records offsets that turned out to be unreadable.
+    fn note_damage(&self, error: &EngineError, span: Option<(Offset, Offset)>) {
+        let (EngineError::Damaged(_), Some((first, end))) = (error, span) else {
+            return;
+        };
+        tracing::error!(%error, first, end, "lost");
+        let gap = Gap {
+            first,
+            last: end - 1,
+            known_lost: true,
+        };
+        if let Err(e) = self.spans.lock().add_gaps(&[gap]) {
+            tracing::error!(error = %e, "cannot record what is lost");
+        }
+    }
+
+    fn raise(&self, at_least: Offset) -> Result<(), EngineError> {
+        let next = self.next.load(Ordering::Acquire);
+        if at_least <= next {
+            return Ok(());
+        }
+        let target = at_least.max(self.ceiling.load(Ordering::Acquire));
+        let mut gaps = vec![Gap {
+            first: next,
+            last: at_least - 1,
+            known_lost: true,
+        }];
+        if at_least < target {
+            gaps.push(Gap {
+                first: at_least,
+                last: target - 1,
+                known_lost: false,
+            });
+        }
+        self.spans.lock().add_gaps(&gaps)?;
+        self.next.store(target, Ordering::Release);
+        self.reserve(target)
+    }
+
+    /// Syncs everything and marks the shutdown clean.
+    fn finish(&self) -> Result<(), EngineError> {
+        let writer = self.writer.lock();
+        let mut stopped = self.stopped.lock();
+        if let Some(why) = &*stopped {
+            return Err(EngineError::Failed(why.clone()));
+        }
+        *stopped = Some("the log is closed".to_owned());
+        drop(stopped);
+        writer.current.flush()?;
+        self.state.flush()?;
+        self.chain.seal_full()?;
+        self.attempts.sync()?;
+        self.offsets.lock().write(Marks {
+            ceiling: 0,
+            high: self.next.load(Ordering::Acquire),
+            clean: true,
+        })
+    }
+}
+
+fn remake_offsets(dir: &Path) -> Result<OffsetsFile, EngineError> {
+    tracing::error!("the record of offsets in use was lost; continuing above a reserve");
+    OffsetsFile::create(dir, Marks::NEW)?;
+    OffsetsFile::open(dir)?.ok_or_else(|| {
+        EngineError::Failed(format!("{}: offsets cannot be read back", dir.display()))
+    })
+}
+
+impl Engine for SledEngine {
+    fn opened(&self) -> &Opened {
+        &self.shared.opened
+    }
+
+    fn block_bytes_best(&self) -> usize {
+        PIECE_BYTES
+    }
+
+    fn gaps(&self) -> Vec<Gap> {
+        self.shared.spans.lock().gaps().to_vec()
+    }
+
+    fn raise_next(&self, at_least: Offset) -> Result<Offset, EngineError> {
+        let shared = &self.shared;
+        let _writer = shared.writer.lock();
+        shared.refuse_stopped()?;
+        shared.write_or_stop(|| shared.raise(at_least))?;
+        Ok(shared.next.load(Ordering::Acquire))
+    }
+
+    fn append(&self, blocks: &[Block]) -> Result<(), EngineError> {
+        if blocks.is_empty() {
+            return Ok(());
+        }
+        let shared = &self.shared;
+        let mut writer = shared.writer.lock();
+        shared.refuse_stopped()?;
+        shared.write_or_stop(|| {
+            if shared.append(&mut writer, blocks)? {
+                self.call_keeper.now();
+            }
+            Ok(())
+        })
+    }
+
+    fn read(&self, from: Offset, bytes_max: usize) -> Result<Vec<Block>, EngineError> {
+        let mut found = Vec::new();
+        for number in self.shared.chain.from(from) {
+            let read = self.shared.read_volume(number, from, bytes_max, &mut found);
+            match read {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(e) if found.is_empty() => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(found)
+    }
+
+    fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
+        self.shared.chain.entries(volume)
+    }
+
+    fn volumes(&self) -> Vec<VolumeInfo> {
+        let next = self.shared.next.load(Ordering::Acquire);
+        self.shared.chain.infos(next)
+    }
+
+    fn remove_volume(&self, number: u64) -> Result<(), EngineError> {
+        let shared = &self.shared;
+        shared.refuse_stopped()?;
+        // not while the keeper seals it
+        let _prepared = shared.prepared.lock();
+        let span = shared.chain.full_span(number).ok_or_else(|| {
+            EngineError::Failed(format!("volume {number} is not there or not sealed"))
+        })?;
+        shared.spans.lock().add_removed(span.0, span.1)?;
+        shared.chain.remove(number)
+    }
+
+    fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {
+        self.shared.state.get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Entry>, EngineError> {
+        self.shared.state.scan(from, to, limit)
+    }
+
+    fn commit(&self, batch: &StateBatch) -> Result<(), EngineError> {
+        batch.check()?;
+        let shared = &self.shared;
+        shared.refuse_stopped()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        shared.write_or_stop(|| {
+            let _watched = shared.watch.begin(Lane::State);
+            shared.state.commit(batch)
+        })
+    }
+
+    fn append_attempts(&self, span: (Offset, Offset), bytes: &[u8]) -> Result<(), EngineError> {
+        self.shared.refuse_stopped()?;
+        self.shared.attempts.append(span, bytes)
+    }
+
+    fn attempts(
+        &self,
+        about: Option<Offset>,
+        visit: &mut dyn FnMut(&[u8]) -> bool,
+    ) -> Result<(), EngineError> {
+        self.shared.attempts.visit(about, visit)
+    }
+
+    fn files(&self) -> Option<&Path> {
+        Some(&self.shared.files)
+    }
+
+    fn space(&self) -> Option<Space> {
+        let shared = &self.shared;
+        let disk = rustix::fs::statvfs(&shared.settings.path).ok()?;
+        Some(Space {
+            used: shared.chain.bytes() + shared.state.bytes() + shared.attempts.bytes(),
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+        })
+    }
+
+    fn close(&self) -> Result<(), EngineError> {
+        self.keeper.lock().stop();
+        let finished = self.shared.finish();
+        self.watcher.lock().stop();
+        finished
+    }
+}

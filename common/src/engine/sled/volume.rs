@@ -1,0 +1,497 @@
+//! One volume: a sled database of blocks, and its index file.
+//!
+//! A block is one value under its first offset, or, when it is large, several: the pieces after
+//! the first are inserted before the head, so that after a crash, which leaves a prefix of the
+//! inserts, a block is there exactly if its head is. Each value carries a checksum over its key and
+//! its content.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, RwLock};
+
+use super::database::{self, OpenError, VALUE_BYTES_MAX, sled_failed};
+use super::files::{Cursor, failed, put_u32};
+use super::index::{self, BlockRef, Footer, IndexWriter};
+use crate::engine::{Block, EngineError, IndexEntry};
+use crate::ids::Offset;
+
+/// crc, count, index length, block length
+const HEAD_BYTES: usize = 4 + 4 + 4 + 4;
+/// Content in one piece.
+pub(super) const PIECE_BYTES: usize = VALUE_BYTES_MAX - HEAD_BYTES;
+/// first offset, piece number
+const KEY_BYTES: usize = 8 + 2;
+/// Page cache of the volume that is written, and of those that are read.
+const CACHE_BYTES: u64 = 16 << 20;
+
+/// An open volume.
+#[derive(Debug)]
+pub(super) struct Volume {
+    pub(super) number: u64,
+    path: PathBuf,
+    db: sled::Db,
+    /// The database's file, to ask its size.
+    file: File,
+    /// Its blocks whose append has returned, in order.
+    refs: RwLock<Vec<BlockRef>>,
+    /// Being written, unless it is sealed.
+    index: Mutex<Option<IndexWriter>>,
+}
+
+/// The directory's name of a volume.
+pub(super) fn dir_name(number: u64) -> String {
+    format!("{number:010}")
+}
+
+fn key(first: Offset, piece: u16) -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    key[..8].copy_from_slice(&first.to_be_bytes());
+    key[8..].copy_from_slice(&piece.to_be_bytes());
+    key
+}
+
+fn parse_key(key: &[u8]) -> Option<(Offset, u16)> {
+    let (first, piece) = key.split_at_checked(8)?;
+    let first = Offset::from_be_bytes(first.try_into().ok()?);
+    Some((first, u16::from_be_bytes(piece.try_into().ok()?)))
+}
+
+/// How many values a block of this length takes.
+fn pieces(bytes: usize) -> usize {
+    bytes.div_ceil(PIECE_BYTES).max(1)
+}
+
+/// Fills `scratch` with the value of one piece.
+fn encode<'a>(scratch: &'a mut Vec<u8>, key: &[u8], head: [u32; 3], piece: &[u8]) -> &'a [u8] {
+    scratch.clear();
+    put_u32(scratch, 0);
+    for number in head {
+        put_u32(scratch, number);
+    }
+    scratch.extend_from_slice(piece);
+    let crc = checksum(key, &scratch[4..]);
+    scratch[..4].copy_from_slice(&crc.to_le_bytes());
+    scratch
+}
+
+fn checksum(key: &[u8], value: &[u8]) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(key);
+    crc.update(value);
+    crc.finalize()
+}
+
+/// The three numbers and the content of a value that is as it was written.
+fn decode<'a>(key: &[u8], value: &'a [u8]) -> Option<([u32; 3], &'a [u8])> {
+    let mut cursor = Cursor(value);
+    if cursor.u32()? != checksum(key, cursor.0) {
+        return None;
+    }
+    let head = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
+    Some((head, cursor.0))
+}
+
+impl Volume {
+    /// Makes an empty volume, closed and synced.
+    pub(super) fn create(volumes: &Path, number: u64) -> Result<(), EngineError> {
+        let path = volumes.join(dir_name(number));
+        let making = volumes.join(format!("making-{}", dir_name(number)));
+        database::create(&path, &making, &[])
+    }
+
+    /// Opens a volume for reading and, unless it is sealed, for writing. Blocks without a frame
+    /// in the index get one; pieces without a head are removed.
+    pub(super) fn open(volumes: &Path, number: u64) -> Result<Self, OpenError> {
+        let path = volumes.join(dir_name(number));
+        let copy = damaged_dir(volumes).join(dir_name(number));
+        let db = database::open_or_mend(&path, &copy, CACHE_BYTES)?;
+        let file = File::open(path.join("db")).map_err(failed(&path))?;
+        let mut refs = Vec::new();
+        let found = index::read(&path, &mut |block, _| refs.push(block)).map_err(failed(&path))?;
+        let volume = Self {
+            number,
+            path,
+            db,
+            file,
+            refs: RwLock::new(refs),
+            index: Mutex::new(None),
+        };
+        if found.footer.is_none() {
+            volume.catch_up(found.valid_bytes)?;
+        }
+        Ok(volume)
+    }
+
+    /// Brings the index of an unsealed volume up to what its database holds.
+    fn catch_up(&self, valid_bytes: u64) -> Result<(), EngineError> {
+        let mut refs = self.refs.write();
+        let mut valid_bytes = valid_bytes;
+        // the index may know more than the database has kept: then it is rebuilt
+        let last_is_there = match refs.last() {
+            Some(last) => self.get(last.first, 0)?.is_some(),
+            None => true,
+        };
+        if !last_is_there {
+            refs.clear();
+            valid_bytes = 0;
+        }
+        let mut writer = IndexWriter::open(&self.path, valid_bytes).map_err(failed(&self.path))?;
+        let from = refs.last().map_or(0, BlockRef::end);
+        let orphans = self.scan(from, &mut |block, bytes| {
+            writer.push(block, bytes);
+            refs.push(block);
+            if writer.pending().len() > 1 << 20 {
+                writer.write().map_err(failed(&self.path))?;
+            }
+            Ok(())
+        })?;
+        writer.write().map_err(failed(&self.path))?;
+        drop(refs);
+        *self.index.lock() = Some(writer);
+        self.remove_orphans(&orphans)
+    }
+
+    /// Hands the blocks from `from` on to `visit` with their indexes; answers the keys that belong
+    /// to no block. A damaged head is skipped: its offsets are then found missing.
+    fn scan(
+        &self,
+        from: Offset,
+        visit: &mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>,
+    ) -> Result<Vec<sled::IVec>, EngineError> {
+        let mut orphans = Vec::new();
+        let mut head_of = None;
+        for entry in self.db.range(key(from, 0)..) {
+            let (key, value) = entry.map_err(|e| self.failed(&e))?;
+            let Some((first, piece)) = parse_key(&key) else {
+                continue;
+            };
+            if piece > 0 {
+                if head_of != Some(first) {
+                    orphans.push(key);
+                }
+                continue;
+            }
+            head_of = Some(first);
+            let Some(([count, index_bytes, bytes], content)) = decode(&key, &value) else {
+                tracing::error!(volume = self.number, first, "damaged block");
+                continue;
+            };
+            let block = BlockRef {
+                first,
+                count,
+                bytes,
+            };
+            if let Some(index) = content.get(..index_bytes as usize) {
+                visit(block, index)?;
+            } else if let Ok(whole) = self.read_block(block) {
+                visit(block, &whole.bytes[..index_bytes as usize])?;
+            }
+        }
+        Ok(orphans)
+    }
+
+    fn remove_orphans(&self, orphans: &[sled::IVec]) -> Result<(), EngineError> {
+        if orphans.is_empty() {
+            return Ok(());
+        }
+        for key in orphans {
+            self.db.remove(key).map_err(|e| self.failed(&e))?;
+        }
+        self.flush()
+    }
+
+    fn failed(&self, error: &sled::Error) -> EngineError {
+        sled_failed(&self.path, error)
+    }
+
+    fn damaged(&self, block: BlockRef, what: &str) -> EngineError {
+        EngineError::Damaged(format!(
+            "volume {}, offsets {} to {}: {what}",
+            self.number,
+            block.first,
+            block.end() - 1
+        ))
+    }
+
+    /// Inserts a block, unsynced and not yet visible.
+    pub(super) fn insert(&self, block: &Block, scratch: &mut Vec<u8>) -> Result<(), EngineError> {
+        let count = pieces(block.bytes.len());
+        if count > usize::from(u16::MAX) {
+            return Err(EngineError::Failed(format!(
+                "block of {} bytes is too large",
+                block.bytes.len()
+            )));
+        }
+        let head = [block.count, block.index_bytes, block.bytes.len() as u32];
+        for piece in (0..count).rev() {
+            let from = piece * PIECE_BYTES;
+            let to = (from + PIECE_BYTES).min(block.bytes.len());
+            let key = key(block.first, piece as u16);
+            let value = encode(scratch, &key, head, &block.bytes[from..to]);
+            self.db.insert(key, value).map_err(|e| self.failed(&e))?;
+        }
+        Ok(())
+    }
+
+    /// Syncs all that was inserted.
+    pub(super) fn flush(&self) -> Result<(), EngineError> {
+        self.db.flush().map(drop).map_err(|e| self.failed(&e))
+    }
+
+    /// Makes blocks visible whose flush has returned.
+    pub(super) fn publish(&self, blocks: &[Block]) {
+        if let Some(writer) = &mut *self.index.lock() {
+            for block in blocks {
+                let index = &block.bytes[..block.index_bytes as usize];
+                writer.push(BlockRef::of(block), index);
+            }
+        }
+        self.refs.write().extend(blocks.iter().map(BlockRef::of));
+    }
+
+    /// Its first offset and one past its last; `None` when it is empty.
+    pub(super) fn span(&self) -> Option<(Offset, Offset)> {
+        let refs = self.refs.read();
+        Some((refs.first()?.first, refs.last()?.end()))
+    }
+
+    /// Stretches of offsets that its blocks hold.
+    pub(super) fn stretches(&self) -> Vec<(Offset, Offset)> {
+        let mut all: Vec<(Offset, Offset)> = Vec::new();
+        for block in &*self.refs.read() {
+            match all.last_mut() {
+                Some(last) if last.1 == block.first => last.1 = block.end(),
+                _ => all.push((block.first, block.end())),
+            }
+        }
+        all
+    }
+
+    /// Size of its database's file.
+    pub(super) fn db_bytes(&self) -> u64 {
+        self.file.metadata().map_or(0, |m| m.len())
+    }
+
+    /// Blocks that end above `from`, as many as fit into `bytes_max`, and whether these are all.
+    pub(super) fn refs_from(&self, from: Offset, bytes_max: usize) -> (Vec<BlockRef>, bool) {
+        let refs = self.refs.read();
+        let rest = &refs[refs.partition_point(|b| b.end() <= from)..];
+        let mut left = bytes_max;
+        let fitting = rest.iter().take_while(|b| {
+            let fits = left.checked_sub(b.bytes as usize);
+            left = fits.unwrap_or(0);
+            fits.is_some()
+        });
+        let fitting: Vec<BlockRef> = fitting.copied().collect();
+        let all = fitting.len() == rest.len();
+        (fitting, all)
+    }
+
+    /// The first block that ends above `from`.
+    pub(super) fn ref_at(&self, from: Offset) -> Option<BlockRef> {
+        let refs = self.refs.read();
+        refs.get(refs.partition_point(|b| b.end() <= from)).copied()
+    }
+
+    fn get(&self, first: Offset, piece: u16) -> Result<Option<sled::IVec>, EngineError> {
+        let found = self.db.get(key(first, piece));
+        found.map_err(|e| match e {
+            sled::Error::Corruption { .. } => {
+                EngineError::Damaged(format!("volume {}, offset {first}: {e}", self.number))
+            }
+            e => self.failed(&e),
+        })
+    }
+
+    /// Reads a block back, checked.
+    pub(super) fn read_block(&self, block: BlockRef) -> Result<Block, EngineError> {
+        let count = pieces(block.bytes as usize);
+        let mut all = BytesMut::with_capacity(block.bytes as usize);
+        let mut numbers = [0; 3];
+        for piece in 0..count {
+            let piece = piece as u16;
+            let value = self.get(block.first, piece)?;
+            let value = value.ok_or_else(|| self.damaged(block, "not there"))?;
+            let (head, content) = decode(&key(block.first, piece), &value)
+                .ok_or_else(|| self.damaged(block, "checksum differs"))?;
+            numbers = head;
+            all.extend_from_slice(content);
+        }
+        let [count, index_bytes, bytes] = numbers;
+        if count != block.count || bytes != block.bytes || all.len() != bytes as usize {
+            return Err(self.damaged(block, "not what the index says"));
+        }
+        Ok(Block {
+            first: block.first,
+            count,
+            index_bytes,
+            bytes: Bytes::from(all),
+        })
+    }
+
+    /// The index entries of an unsealed volume; `None` when it is sealed.
+    pub(super) fn entries(&self) -> Result<Option<Vec<IndexEntry>>, EngineError> {
+        let writer = self.index.lock();
+        let Some(writer) = &*writer else {
+            return Ok(None);
+        };
+        let mut entries = Vec::new();
+        let mut push = |block, bytes: &[u8]| entries.push(index::entry(block, bytes));
+        index::read(&self.path, &mut push).map_err(failed(&self.path))?;
+        index::read_buffer(writer.pending(), &mut push);
+        Ok(Some(entries))
+    }
+
+    /// Gives pending index frames to the file, unsynced.
+    pub(super) fn write_index(&self) -> Result<(), EngineError> {
+        match &mut *self.index.lock() {
+            Some(writer) => writer.write().map_err(failed(&self.path)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends its index file with a footer, synced. Nothing may be appended any more.
+    pub(super) fn seal(&self) -> Result<Footer, EngineError> {
+        let (first, end) = self.span().unwrap_or_default();
+        let footer = Footer {
+            first,
+            end,
+            blocks: self.refs.read().len() as u64,
+            db_bytes: self.db_bytes(),
+        };
+        let mut writer = self.index.lock();
+        if let Some(writer) = &mut *writer {
+            writer
+                .seal(&self.path, footer)
+                .map_err(failed(&self.path))?;
+        }
+        *writer = None;
+        Ok(footer)
+    }
+
+    /// Reads every block; answers those that cannot be read back.
+    pub(super) fn verify(&self) -> Result<Vec<BlockRef>, EngineError> {
+        let refs = self.refs.read().clone();
+        let mut unreadable = Vec::new();
+        for block in refs {
+            match self.read_block(block) {
+                Ok(_) => {}
+                Err(EngineError::Damaged(_)) => unreadable.push(block),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(unreadable)
+    }
+}
+
+/// Where damaged volumes, and copies of them, are kept for people.
+pub(super) fn damaged_dir(volumes: &Path) -> PathBuf {
+    volumes.with_file_name("damaged")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testkit::engine::{assert_same_blocks, block};
+
+    fn reopened(volumes: &Path) -> Volume {
+        Volume::open(volumes, 1).unwrap()
+    }
+
+    fn volume(dir: &Path) -> (PathBuf, Volume) {
+        let volumes = dir.join("v");
+        super::super::files::make_dir(&volumes).unwrap();
+        Volume::create(&volumes, 1).unwrap();
+        let volume = reopened(&volumes);
+        (volumes, volume)
+    }
+
+    fn append(volume: &Volume, blocks: &[Block]) {
+        for block in blocks {
+            volume.insert(block, &mut Vec::new()).unwrap();
+        }
+        volume.flush().unwrap();
+        volume.publish(blocks);
+    }
+
+    #[test]
+    fn pieces_without_a_head_are_removed_at_the_next_opening() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volumes, volume) = volume(dir.path());
+        append(&volume, &[block(1, 2, 100_000)]);
+        // what a crash between the pieces of block 3 leaves
+        let torn = block(3, 1, 90_000);
+        volume.insert(&torn, &mut Vec::new()).unwrap();
+        volume.db.remove(key(3, 0)).unwrap();
+        volume.flush().unwrap();
+        assert!(volume.get(3, 1).unwrap().is_some());
+        drop(volume);
+        let volume = reopened(&volumes);
+        assert_eq!(volume.span(), Some((1, 3)));
+        assert!(volume.get(3, 1).unwrap().is_none());
+        assert!(volume.get(1, 1).unwrap().is_some());
+    }
+
+    #[test]
+    fn an_index_behind_or_ahead_of_the_database_is_mended() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volumes, volume) = volume(dir.path());
+        let blocks: Vec<Block> = (1..50).map(|o| block(o, 1, 50_000)).collect();
+        append(&volume, &blocks[..20]);
+        volume.write_index().unwrap();
+        append(&volume, &blocks[20..]);
+        drop(volume);
+        let index_file = volumes.join(dir_name(1)).join(index::FILE);
+        let wanted: Vec<IndexEntry> = blocks.iter().map(Block::index_entry).collect();
+        let volume = reopened(&volumes);
+        assert_eq!(volume.entries().unwrap().unwrap(), wanted);
+        let ghost = block(50, 1, 10);
+        volume.publish(&[ghost]);
+        volume.write_index().unwrap();
+        drop(volume);
+        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
+        std::fs::write(&index_file, b"garbage that is no index").unwrap();
+        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
+        std::fs::remove_file(&index_file).unwrap();
+        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
+    }
+
+    #[test]
+    fn a_changed_value_is_damage_and_never_a_body() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, volume) = volume(dir.path());
+        append(&volume, &[block(1, 1, 60_000), block(2, 1, 10)]);
+        let first = volume.ref_at(1).unwrap();
+        for piece in 0..3 {
+            let original = volume.get(1, piece).unwrap().unwrap();
+            for at in [0, 5, 13, original.len() - 1] {
+                let mut value = original.to_vec();
+                value[at] ^= 1;
+                volume.db.insert(key(1, piece), value).unwrap();
+                let damaged = volume.read_block(first);
+                assert!(matches!(damaged, Err(EngineError::Damaged(_))));
+            }
+            volume.db.insert(key(1, piece), original).unwrap();
+            assert_same_blocks(&[volume.read_block(first).unwrap()], &[block(1, 1, 60_000)]);
+        }
+        // a piece in the place of another
+        let other = volume.get(1, 2).unwrap().unwrap();
+        volume.db.insert(key(1, 1), other).unwrap();
+        assert_eq!(volume.verify().unwrap(), [first]);
+    }
+
+    #[test]
+    fn no_blob_is_ever_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let (volumes, volume) = volume(dir.path());
+        let blocks: Vec<Block> = (1..200).map(|o| block(o, 1, PIECE_BYTES)).collect();
+        append(&volume, &blocks);
+        append(&volume, &[block(200, 1, 3_000_000)]);
+        drop(volume);
+        drop(reopened(&volumes));
+        let blobs = std::fs::read_dir(volumes.join(dir_name(1)).join("blobs")).unwrap();
+        assert_eq!(blobs.count(), 0);
+    }
+}

@@ -1,0 +1,230 @@
+//! Who may do what on the private listener.
+//!
+//! Bearer tokens only, in the `Authorization` header; never in a URL, where
+//! proxies and histories keep them. In memory there are digests only, compared
+//! in constant time.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use creel_common::config::Role;
+use creel_common::log::wire::{Refusal, RefusalKind};
+use creel_common::secret::Secret;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Uri};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::failure::Failure;
+
+/// Query parameters under which people put tokens.
+const TOKEN_PARAMETERS: [&str; 5] = [
+    "token",
+    "access_token",
+    "api_key",
+    "apikey",
+    "authorization",
+];
+
+/// A token's holder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// What it may do.
+    pub role: Role,
+    /// Its name, for the audit.
+    pub name: Arc<str>,
+}
+
+/// The tokens that are known, as digests.
+#[derive(Clone, Default)]
+pub struct Tokens(Arc<[Known]>);
+
+struct Known {
+    digest: [u8; 32],
+    caller: Caller,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names = self.0.iter().map(|known| &known.caller);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+/// One token with its role and its holder's name.
+pub struct NewToken {
+    /// What it may do.
+    pub role: Role,
+    /// Who holds it.
+    pub name: String,
+    /// The token itself; only its digest is kept.
+    pub secret: Secret,
+}
+
+impl Tokens {
+    /// Keeps the digests of these.
+    pub fn new(tokens: impl IntoIterator<Item = NewToken>) -> Self {
+        let known = tokens.into_iter().map(|token| Known {
+            digest: Sha256::digest(token.secret.expose().trim().as_bytes()).into(),
+            caller: Caller {
+                role: token.role,
+                name: token.name.into(),
+            },
+        });
+        Self(known.collect())
+    }
+
+    /// Whose token this is. Looks at all of them, whichever matches.
+    fn holder(&self, presented: &[u8]) -> Option<&Caller> {
+        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let mut found = None;
+        for known in self.0.iter() {
+            if bool::from(known.digest.ct_eq(&digest)) {
+                found = Some(&known.caller);
+            }
+        }
+        found
+    }
+
+    /// Whose token a request carries; `None` when it carries none.
+    ///
+    /// # Errors
+    /// A token in the URL, or one that is not known.
+    pub fn caller(&self, headers: &HeaderMap, uri: &Uri) -> Result<Option<Caller>, Failure> {
+        if has_token_parameter(uri) {
+            return Err(unauthorized("tokens do not belong in URLs"));
+        }
+        let Some(value) = headers.get(AUTHORIZATION) else {
+            return Ok(None);
+        };
+        let known = bearer(value.as_bytes()).and_then(|token| self.holder(token));
+        match known {
+            Some(caller) => Ok(Some(caller.clone())),
+            None => Err(unauthorized("the token is not known")),
+        }
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme
+        .eq_ignore_ascii_case(b"bearer ")
+        .then(|| token.trim_ascii())
+}
+
+fn has_token_parameter(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    url::form_urlencoded::parse(query.as_bytes()).any(|(name, _)| {
+        TOKEN_PARAMETERS
+            .iter()
+            .any(|known| name.eq_ignore_ascii_case(known))
+    })
+}
+
+fn unauthorized(what: &str) -> Failure {
+    Failure(Refusal::new(RefusalKind::Unauthorized, what))
+}
+
+/// What a part of the private listener asks of its callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Any token.
+    Any,
+    /// A worker's token.
+    Work,
+    /// A token that may look.
+    Read,
+    /// A token that may change.
+    Operate,
+}
+
+impl Access {
+    /// Whether a role gets in.
+    pub fn allows(self, role: Role) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Work => role == Role::Worker,
+            Self::Read => matches!(role, Role::Read | Role::Operate),
+            Self::Operate => role == Role::Operate,
+        }
+    }
+}
+
+/// A part of the listener, guarded.
+#[derive(Debug, Clone)]
+pub struct Guard {
+    /// The known tokens.
+    pub tokens: Tokens,
+    /// What this part asks for.
+    pub access: Access,
+}
+
+/// Lets a request through with its [`Caller`], or answers 401 or 403.
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let caller = match guard.tokens.caller(request.headers(), request.uri()) {
+        Ok(Some(caller)) => caller,
+        Ok(None) => return unauthorized("a bearer token is needed").into_response(),
+        Err(failure) => return failure.into_response(),
+    };
+    if !guard.access.allows(caller.role) {
+        let what = "the token's role does not allow this";
+        return Failure(Refusal::new(RefusalKind::Forbidden, what)).into_response();
+    }
+    request.extensions_mut().insert(caller);
+    next.run(request).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tokens() -> Tokens {
+        Tokens::new([NewToken {
+            role: Role::Read,
+            name: "grafana".into(),
+            secret: Secret::new("canary\n"),
+        }])
+    }
+
+    fn headers(value: &'static str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, http::HeaderValue::from_static(value));
+        headers
+    }
+
+    #[test]
+    fn a_known_token_names_its_holder_and_no_other_does() {
+        let uri = Uri::from_static("/v1/log");
+        let caller = tokens().caller(&headers("bearer canary"), &uri).unwrap();
+        assert_eq!(&*caller.unwrap().name, "grafana");
+        for wrong in [
+            "Bearer canar",
+            "Bearer canary1",
+            "Bearer ",
+            "Basic canary",
+            "canary",
+        ] {
+            assert!(tokens().caller(&headers(wrong), &uri).is_err(), "{wrong}");
+        }
+        assert_eq!(tokens().caller(&HeaderMap::new(), &uri).unwrap(), None);
+    }
+
+    #[test]
+    fn a_token_in_the_url_is_refused_even_beside_a_good_one() {
+        for uri in ["/v1/log?token=canary", "/v1/log?a=1&Access%5Ftoken=x"] {
+            let uri: Uri = uri.parse().unwrap();
+            assert!(
+                tokens().caller(&headers("Bearer canary"), &uri).is_err(),
+                "{uri}"
+            );
+        }
+    }
+
+    #[test]
+    fn tokens_are_not_shown() {
+        let shown = format!("{:?}", tokens());
+        assert!(shown.contains("grafana") && !shown.contains("canary"));
+    }
+}

@@ -1,0 +1,182 @@
+//! Who sent a request and under which address, believing only trusted proxies.
+//!
+//! `X-Forwarded-*` counts only when the socket's peer is a trusted proxy, and
+//! then from the right: each trusted hop vouches for the entry before it.
+
+use std::net::IpAddr;
+
+use http::HeaderMap;
+use http::header::HOST;
+use ipnet::IpNet;
+
+/// Entries of a forwarded header that are looked at, from the right.
+const HOPS_MAX: usize = 32;
+/// Longest host name with port.
+const HOST_BYTES_MAX: usize = 261;
+
+/// Where a request came from, as far as it can be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Origin<'r> {
+    /// The sender's address.
+    pub remote: IpAddr,
+    /// `http` or `https`, as the sender used it.
+    pub scheme: &'r str,
+    /// Host and port, as the sender used them; empty when there was none.
+    pub host: &'r str,
+}
+
+impl<'r> Origin<'r> {
+    /// Reads where a request came from. `authority` is the one of an absolute request target.
+    pub fn of(
+        peer: IpAddr,
+        headers: &'r HeaderMap,
+        authority: Option<&'r str>,
+        trusted: &[IpNet],
+    ) -> Self {
+        let peer = peer.to_canonical();
+        let host = authority.or_else(|| text(headers, HOST.as_str()));
+        let direct = Self {
+            remote: peer,
+            scheme: "http",
+            host: host.unwrap_or_default(),
+        };
+        if trusted.is_empty() || !is_trusted(peer, trusted) {
+            return direct;
+        }
+        let (remote, hops) = walk(peer, headers, trusted);
+        let proto = entry(headers, "x-forwarded-proto", hops);
+        let host = entry(headers, "x-forwarded-host", hops).filter(|host| is_host(host));
+        Self {
+            remote,
+            scheme: match proto {
+                Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
+                _ => "http",
+            },
+            host: host.unwrap_or(direct.host),
+        }
+    }
+}
+
+fn is_trusted(address: IpAddr, trusted: &[IpNet]) -> bool {
+    trusted.iter().any(|net| net.contains(&address))
+}
+
+/// The first address from the right that is no trusted proxy, and how many proxies stood before it.
+fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> (IpAddr, usize) {
+    let mut remote = peer;
+    let mut hops = 0;
+    for entry in from_the_right(headers, "x-forwarded-for").take(HOPS_MAX) {
+        if !is_trusted(remote, trusted) {
+            break;
+        }
+        let Some(address) = address(entry) else { break };
+        remote = address;
+        hops += 1;
+    }
+    (remote, hops.max(1))
+}
+
+/// What the outermost trusted proxy wrote: `hops` from the right, or the first there is.
+fn entry<'r>(headers: &'r HeaderMap, name: &str, hops: usize) -> Option<&'r str> {
+    from_the_right(headers, name).take(hops).last()
+}
+
+fn from_the_right<'r>(headers: &'r HeaderMap, name: &str) -> impl Iterator<Item = &'r str> {
+    let mut lines: Vec<&str> = headers
+        .get_all(name)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .collect();
+    lines.reverse();
+    lines
+        .into_iter()
+        .flat_map(|line| line.rsplit(','))
+        .map(str::trim)
+        .filter(|entry| !entry.is_empty())
+}
+
+/// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1` or `[2001:db8::1]:5`.
+fn address(text: &str) -> Option<IpAddr> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.to_canonical());
+    }
+    if let Ok(socket) = text.parse::<std::net::SocketAddr>() {
+        return Some(socket.ip().to_canonical());
+    }
+    let bare = text.strip_prefix('[')?.strip_suffix(']')?;
+    bare.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
+fn is_host(text: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:[]".contains(&byte);
+    text.len() <= HOST_BYTES_MAX && text.bytes().all(known)
+}
+
+fn text<'r>(headers: &'r HeaderMap, name: &str) -> Option<&'r str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in lines {
+            headers.append(*name, http::HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_stranger_cannot_forge_where_it_comes_from() {
+        let headers = headers(&[
+            ("host", "hooks.example.com"),
+            ("x-forwarded-for", "10.0.0.1"),
+            ("x-forwarded-proto", "https"),
+            ("x-forwarded-host", "evil.example"),
+        ]);
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(ip("203.0.113.9"), &headers, None, &nets);
+        assert_eq!(origin.remote, ip("203.0.113.9"));
+        assert_eq!((origin.scheme, origin.host), ("http", "hooks.example.com"));
+    }
+
+    #[test]
+    fn what_a_sender_put_before_the_trusted_proxies_is_not_believed() {
+        let headers = headers(&[
+            ("host", "internal:8080"),
+            ("x-forwarded-for", "10.0.0.7, 198.51.100.4"),
+            ("x-forwarded-for", "10.0.0.2"),
+            ("x-forwarded-proto", "https, http"),
+            ("x-forwarded-host", "hooks.example.com"),
+        ]);
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(ip("::ffff:10.0.0.3"), &headers, None, &nets);
+        assert_eq!(origin.remote, ip("198.51.100.4"));
+        assert_eq!((origin.scheme, origin.host), ("https", "hooks.example.com"));
+    }
+
+    #[test]
+    fn nonsense_ends_the_walk() {
+        let headers = headers(&[("x-forwarded-for", "198.51.100.4, unknown")]);
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        assert_eq!(origin.remote, ip("10.0.0.3"));
+    }
+
+    #[test]
+    fn ports_and_brackets_are_no_part_of_an_address() {
+        for text in ["192.0.2.1", "192.0.2.1:99"] {
+            assert_eq!(address(text), Some(ip("192.0.2.1")));
+        }
+        for text in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:9"] {
+            assert_eq!(address(text), Some(ip("2001:db8::1")));
+        }
+        assert_eq!(address("a"), None);
+    }
+}

@@ -1,0 +1,94 @@
+//! Is it alive, can it acknowledge, and how is it doing.
+
+use axum::Json;
+use axum::extract::{Extension, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::failure::{Errors, Failure};
+use crate::metrics::Now;
+use crate::private::{Api, CameFrom};
+
+/// The process answers.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// Always `ok`.
+    #[schema(example = "ok")]
+    status: &'static str,
+    /// The program's version.
+    version: String,
+}
+
+/// Whether a delivery would be acknowledged now.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Ready {
+    /// It would.
+    ready: bool,
+    /// Why not, in words; empty when it would.
+    reasons: Vec<String>,
+}
+
+/// The process is there. Says nothing about the log: see `/ready`.
+#[utoipa::path(get, path = "/health", tag = "health", responses((status = 200, body = Health)))]
+pub async fn health(State(api): State<Api>) -> Json<Health> {
+    Json(Health {
+        status: "ok",
+        version: api.version.to_string(),
+    })
+}
+
+/// Deliveries can be acknowledged.
+#[utoipa::path(
+    get, path = "/ready", tag = "health",
+    responses((status = 200, body = Ready), (status = 503, body = Ready, description = "not now"))
+)]
+pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
+    let mut reasons: Vec<String> = (api.facts)().refuses.into_iter().collect();
+    if api.stop.is_cancelled() {
+        reasons.push("stopping".into());
+    }
+    let ready = reasons.is_empty();
+    let status = if ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(Ready { ready, reasons }))
+}
+
+/// Counters for Prometheus. Needs no token from this machine, any token from elsewhere.
+#[utoipa::path(
+    get, path = "/metrics", tag = "health",
+    responses((status = 200, content_type = "text/plain", body = String), Errors)
+)]
+pub async fn metrics(
+    State(api): State<Api>,
+    Extension(from): Extension<CameFrom>,
+    request: Request,
+) -> Result<Response, Failure> {
+    let caller = api.tokens.caller(request.headers(), request.uri())?;
+    if caller.is_none() && !from.0.ip().to_canonical().is_loopback() {
+        let what = "a bearer token is needed from another machine";
+        let kind = creel_common::log::wire::RefusalKind::Unauthorized;
+        return Err(Failure(creel_common::log::wire::Refusal::new(kind, what)));
+    }
+    // a log that has stopped has no routes to show, and its other figures matter all the more
+    let routes = api.operate.routes().await.unwrap_or_default();
+    let facts = (api.facts)();
+    let ingest = &api.ingest;
+    let text = ingest.metrics.text(Now {
+        wall: ingest.clock.wall(),
+        uptime: ingest.clock.mono().saturating_sub(api.started),
+        routes: &routes,
+        space: facts.space,
+        volumes: facts.volumes.len(),
+        next: facts.next,
+        accepting: facts.refuses.is_none() && !api.stop.is_cancelled(),
+        body_bytes: ingest.budget.used(),
+    });
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}

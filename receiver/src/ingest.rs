@@ -1,0 +1,333 @@
+//! The public listener: reads, verifies, appends, and only then answers.
+//!
+//! The hot path of creel. There is no router: a path is `/in/<source>` or it is
+//! nothing. Nothing between verification and the answer is spawned or answered
+//! before `append` returns. A sender that goes away meanwhile drops the request
+//! here; what the log has begun it finishes or never began.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
+use creel_common::log::Intake;
+use creel_common::time::{Clock, Timestamp};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, Method, Request};
+use hyper::body::Incoming;
+use ipnet::IpNet;
+use sha2::{Digest, Sha256};
+
+use crate::body::{self, BodyLimits, Budget, Share};
+use crate::forwarded::Origin;
+use crate::metrics::Metrics;
+use crate::quiet::{Quiet, Tell};
+use crate::reply::{self, Refused, Reply};
+use crate::server::{Handler, Peer};
+use crate::sources::{BODY_BYTES_MAX, Source, Sources};
+use crate::verify::{self, Accepted, Verdict};
+
+/// Bodies from this size on are judged beside the other tasks of the thread.
+const HEAVY_BYTES: usize = 256 << 10;
+
+/// What metrics and the log say instead of a source that is not configured.
+const NO_SOURCE: &str = "-";
+
+/// Everything a request meets.
+pub struct Ingest {
+    /// The configured sources.
+    pub sources: Sources,
+    /// Where deliveries go.
+    pub log: Arc<dyn Intake>,
+    /// Wall clock for stamps and replay windows.
+    pub clock: Arc<dyn Clock>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// Bytes of bodies in memory.
+    pub budget: Arc<Budget>,
+    /// Whose `X-Forwarded-*` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// A body must have come within.
+    pub body_timeout: Duration,
+    /// Keeps refusals from flooding the log.
+    pub quiet: Quiet,
+}
+
+/// The public service; cloning shares it.
+#[derive(Clone)]
+pub struct Public(pub Arc<Ingest>);
+
+impl Handler for Public {
+    type Body = http_body_util::Full<bytes::Bytes>;
+
+    fn handle(
+        self,
+        request: Request<Incoming>,
+        peer: Peer,
+    ) -> impl Future<Output = Reply> + Send + 'static {
+        async move { self.0.answer(request, &peer).await }
+    }
+}
+
+/// A request that was not taken, and what its answer needs.
+struct Refusal<'s> {
+    source: Option<&'s Arc<Source>>,
+    why: Refused,
+    body_read: bool,
+}
+
+impl Ingest {
+    async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
+        let started = self.clock.mono();
+        let (parts, body) = request.into_parts();
+        match self.take(&parts, body, peer.address.ip()).await {
+            Ok((source, reply)) => {
+                source.metrics.acked.inc();
+                let took = self.clock.mono().saturating_sub(started);
+                source.metrics.ack_seconds.observe(took.as_secs_f64());
+                reply
+            }
+            Err(Stop::Handshake(reply)) => reply,
+            Err(Stop::Refused(refusal)) => self.refuse(&refusal, &parts, peer),
+        }
+    }
+
+    async fn take<'s>(
+        &'s self,
+        parts: &Parts,
+        body: Incoming,
+        peer: IpAddr,
+    ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
+        let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
+        let Some(name) = parts.uri.path().strip_prefix("/in/") else {
+            let known = matches!(parts.method, Method::GET | Method::HEAD | Method::POST);
+            let why = if known {
+                Refused::NoPath
+            } else {
+                Refused::Method
+            };
+            return Err(early(None, why));
+        };
+        let source = self.sources.get(name);
+        if let Some(source) = source {
+            source.metrics.received.inc();
+        }
+        if !allows(source, &parts.method) {
+            return Err(early(source, Refused::Method));
+        }
+        let mut share = Share::of(&self.budget);
+        let limits = BodyLimits {
+            bytes_max: source.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
+            timeout: self.body_timeout,
+        };
+        let body = body::read(body, limits, &mut share)
+            .await
+            .map_err(|why| Stop::refused(source, why, false))?;
+        let received_at = self.clock.wall();
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let origin = Origin::of(peer, &parts.headers, authority, &self.trusted_proxies);
+        let target = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let request = verify::Request {
+            method: &parts.method,
+            scheme: origin.scheme,
+            host: origin.host,
+            target,
+            headers: &parts.headers,
+            body: &body,
+        };
+        let Some(source) = source else {
+            // takes its time and says no
+            let _ = judge(self.sources.decoy(), &request, received_at);
+            return Err(Stop::refused(None, Refused::NoSource, true));
+        };
+        let accepted = accept(source, &request, received_at)?;
+        let head = Head {
+            method: parts.method.as_str().to_owned(),
+            target: target.to_owned(),
+            headers: stored(&parts.headers, &source.credentials),
+            remote: Some(origin.remote),
+            event_id: accepted.event_id,
+            key: accepted
+                .idempotency
+                .filter(|_| source.dedupes)
+                .map(|repeat| key(repeat.key)),
+            body_authenticated: accepted.body_authenticated,
+        };
+        let delivery = Delivery {
+            envelope: Envelope {
+                source: source.name.clone(),
+                event_type: accepted.event_type,
+                received_at,
+            },
+            head,
+            body,
+        };
+        let appended = self
+            .log
+            .append(delivery)
+            .await
+            .map_err(|error| Stop::refused(Some(source), Refused::Log(error), true))?;
+        drop(share);
+        tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
+        Ok((source, reply::taken(appended, source.verifier.pack().ack())))
+    }
+
+    fn refuse(&self, refusal: &Refusal<'_>, parts: &Parts, peer: &Peer) -> Reply {
+        let Refusal {
+            source,
+            why,
+            body_read,
+        } = refusal;
+        let name = source.map_or(NO_SOURCE, |source| source.name.as_str());
+        self.metrics.refused(name, why.word());
+        let number = source.map_or(usize::MAX, |source| source.number);
+        if let Tell::Yes { left_out } = self.quiet.ask(number, why.word(), self.clock.mono()) {
+            self.tell(name, why, left_out, parts, peer);
+        }
+        if !body_read {
+            peer.leaves_body_unread();
+        }
+        why.reply(source.map(|source| &source.allow), !body_read)
+    }
+
+    fn tell(&self, source: &str, why: &Refused, left_out: u64, parts: &Parts, peer: &Peer) {
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let origin = Origin::of(
+            peer.address.ip(),
+            &parts.headers,
+            authority,
+            &self.trusted_proxies,
+        );
+        let path = shown(parts.uri.path());
+        let (remote, method) = (origin.remote, shown(parts.method.as_str()));
+        let reason = why.word();
+        if why.is_ours() {
+            tracing::warn!(source, %remote, method, path, reason, left_out, "not taken: {why}");
+        } else {
+            tracing::info!(source, %remote, method, path, reason, left_out, "refused: {why}");
+        }
+    }
+}
+
+/// Why `take` ended without a delivery.
+enum Stop<'s> {
+    Handshake(Reply),
+    Refused(Refusal<'s>),
+}
+
+impl<'s> Stop<'s> {
+    fn refused(source: Option<&'s Arc<Source>>, why: Refused, body_read: bool) -> Self {
+        Self::Refused(Refusal {
+            source,
+            why,
+            body_read,
+        })
+    }
+}
+
+fn allows(source: Option<&Arc<Source>>, method: &Method) -> bool {
+    match source {
+        Some(source) => source.verifier.methods().contains(method),
+        None => method == Method::POST,
+    }
+}
+
+fn accept<'s>(
+    source: &'s Arc<Source>,
+    request: &verify::Request<'_>,
+    now: Timestamp,
+) -> Result<Accepted, Stop<'s>> {
+    let refused = |why| Stop::refused(Some(source), why, true);
+    match judge(&source.verifier, request, now) {
+        Verdict::Verified(accepted) => Ok(accepted),
+        Verdict::Handshake(given) if given.effect.is_some() => Err(refused(Refused::Effect)),
+        Verdict::Handshake(given) => {
+            tracing::info!(source = %source.name, status = given.status, "handshake answered");
+            Err(Stop::Handshake(reply::handshake(given)))
+        }
+        Verdict::Refused(reason) => {
+            let status = source.verifier.pack().refusal_status(reason);
+            Err(refused(Refused::NotVerified { reason, status }))
+        }
+    }
+}
+
+/// Hashing a large body takes tens of milliseconds; other tasks of this thread move on meanwhile.
+fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
+    let millis = i64::try_from(now.millis()).unwrap_or(i64::MAX);
+    let check = || verifier.check(request, millis);
+    let threads = tokio::runtime::Handle::current().runtime_flavor();
+    if request.body.len() >= HEAVY_BYTES && threads == tokio::runtime::RuntimeFlavor::MultiThread {
+        return tokio::task::block_in_place(check);
+    }
+    check()
+}
+
+/// Header lines as they are kept: in order, repeats kept, credentials as digests.
+fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
+    headers
+        .iter()
+        .map(|(name, value)| {
+            if credentials.contains(name) {
+                return Header::new(name.as_str(), digest(value.as_bytes()));
+            }
+            Header::new(name.as_str(), value.as_bytes())
+        })
+        .collect()
+}
+
+fn digest(value: &[u8]) -> Vec<u8> {
+    format!("sha256:{}", hex::encode(Sha256::digest(value))).into_bytes()
+}
+
+fn key(key: verify::IdempotencyKey) -> IdempotencyKey {
+    IdempotencyKey(match key {
+        verify::IdempotencyKey::Id(id) => id,
+        verify::IdempotencyKey::ItemIds(hash) => format!("items:{}", hex::encode(hash)),
+        verify::IdempotencyKey::Signed(hash) => format!("signed:{}", hex::encode(hash)),
+    })
+}
+
+/// A stranger's text in our log: short, and nothing that a terminal would act on.
+fn shown(text: &str) -> String {
+    text.chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_kept_as_digests_and_everything_else_in_order() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("x-b", "1"),
+            ("authorization", "Bearer canary"),
+            ("x-a", "2"),
+            ("x-b", "3"),
+        ] {
+            headers.append(name, http::HeaderValue::from_static(value));
+        }
+        let kept = stored(&headers, &[http::header::AUTHORIZATION]);
+        let names: Vec<&str> = kept.iter().map(|header| header.name.as_str()).collect();
+        assert_eq!(names, ["x-b", "x-b", "authorization", "x-a"]);
+        let digest = String::from_utf8(kept[2].value.clone()).unwrap();
+        assert!(digest.starts_with("sha256:") && !digest.contains("canary"));
+        assert_eq!(
+            (&kept[0].value[..], &kept[1].value[..]),
+            (&b"1"[..], &b"3"[..])
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_cannot_act_on_a_terminal() {
+        assert_eq!(shown("/in/a\u{1b}[2J\n"), "/in/a\\u{1b}[2J\\n");
+        assert!(shown(&"x".repeat(10_000)).len() <= 64);
+    }
+}

@@ -1,0 +1,196 @@
+//! Every answer of the public listener, in one table.
+//!
+//! A 2xx means that the delivery is durable. Our own faults are 503 with
+//! Retry-After, never 4xx: senders disable endpoints for 4xx. A refusal by the
+//! scheme never explains itself to the sender.
+
+use bytes::Bytes;
+use creel_common::log::{AppendError, Appended};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::verify::{Ack, Reason, Reply as Handshake};
+
+/// What the public listener answers.
+pub type Reply = Response<Full<Bytes>>;
+
+/// Why a request was not taken. The sender sees only the status and a fixed text.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Neither `/in/<source>` nor anything else.
+    #[error("no such path")]
+    NoPath,
+    /// No source of that name; answered like a bad signature.
+    #[error("no such source")]
+    NoSource,
+    /// A method that the source's provider does not use.
+    #[error("method")]
+    Method,
+    /// The scheme said no. The status is the pack's, 401 unless it says otherwise.
+    #[error("{reason}")]
+    NotVerified {
+        /// What was wrong.
+        reason: Reason,
+        /// The pack's status for it.
+        status: u16,
+    },
+    /// The body is larger than the source's `body_max`.
+    #[error("body larger than {limit_bytes} bytes")]
+    TooLarge {
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+    /// The body did not come within `body_timeout`.
+    #[error("body too slow")]
+    TooSlow,
+    /// The body broke off, or its framing is wrong.
+    #[error("body broken off")]
+    Malformed,
+    /// Bodies in memory would exceed `bodies_bytes_max`.
+    #[error("too many bytes of bodies in memory")]
+    Overloaded,
+    /// A handshake asks for something that this version does not do.
+    #[error("handshake with an effect that is not carried out")]
+    Effect,
+    /// The log did not take it.
+    #[error(transparent)]
+    Log(#[from] AppendError),
+}
+
+const NOT_VERIFIED: &str = r#"{"error":"not verified"}"#;
+
+impl Refused {
+    /// The word in metrics. A closed list.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::NoPath => "no_path",
+            Self::NoSource => "no_source",
+            Self::Method => "method",
+            Self::NotVerified { reason, .. } => reason.name(),
+            Self::TooLarge { .. } => "too_large",
+            Self::TooSlow => "too_slow",
+            Self::Malformed => "malformed",
+            Self::Overloaded => "overloaded",
+            Self::Effect => "effect",
+            Self::Log(AppendError::Full(_)) => "log_full",
+            Self::Log(AppendError::Stopped) => "log_stopped",
+        }
+    }
+
+    /// It is our fault, not the sender's.
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Overloaded | Self::Effect | Self::Log(_))
+    }
+
+    /// The status, the text and, for our own faults, the seconds after which to come back.
+    fn row(&self) -> (u16, &'static str, Option<u32>) {
+        match self {
+            Self::NoPath => (404, r#"{"error":"not found"}"#, None),
+            Self::NoSource => (401, NOT_VERIFIED, None),
+            Self::NotVerified { status, .. } => (*status, NOT_VERIFIED, None),
+            Self::Method => (405, r#"{"error":"method not allowed"}"#, None),
+            Self::TooLarge { .. } => (413, r#"{"error":"body too large"}"#, None),
+            Self::TooSlow => (408, r#"{"error":"too slow"}"#, None),
+            Self::Malformed => (400, r#"{"error":"malformed request"}"#, None),
+            Self::Overloaded => (503, r#"{"error":"overloaded"}"#, Some(1)),
+            Self::Effect => (503, r#"{"error":"unavailable"}"#, Some(60)),
+            Self::Log(AppendError::Full(_)) => (503, r#"{"error":"unavailable"}"#, Some(30)),
+            Self::Log(AppendError::Stopped) => (503, r#"{"error":"unavailable"}"#, Some(5)),
+        }
+    }
+
+    /// The answer. `allow` lists the methods for a 405; `close` when the body was not read whole.
+    pub fn reply(&self, allow: Option<&HeaderValue>, close: bool) -> Reply {
+        let (status, text, retry_after) = self.row();
+        let mut reply = json(status, Bytes::from_static(text.as_bytes()));
+        let headers = reply.headers_mut();
+        if let (Self::Method, Some(allow)) = (self, allow) {
+            headers.insert(ALLOW, allow.clone());
+        }
+        if let Some(seconds) = retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if close {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        reply
+    }
+}
+
+/// The answer to a durable delivery: the provider's expected reply, or our own JSON.
+pub fn taken(appended: Appended, ack: Option<&Ack>) -> Reply {
+    let Appended { id, duplicate } = appended;
+    let Some(ack) = ack else {
+        return json(
+            200,
+            Bytes::from(format!(r#"{{"id":"{id}","duplicate":{duplicate}}}"#)),
+        );
+    };
+    let body = Bytes::copy_from_slice(ack.body.as_bytes());
+    with_type(ack.status, Some(&ack.content_type), body)
+}
+
+/// The answer to a registration handshake. Nothing was stored.
+pub fn handshake(given: Handshake) -> Reply {
+    let mut reply = with_type(
+        given.status,
+        given.content_type.as_deref(),
+        Bytes::from(given.body),
+    );
+    for (name, value) in given.headers {
+        reply.headers_mut().append(name, value);
+    }
+    reply
+}
+
+fn json(status: u16, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status_of(status);
+    let json = HeaderValue::from_static("application/json");
+    reply.headers_mut().insert(CONTENT_TYPE, json);
+    reply
+}
+
+fn with_type(status: u16, content_type: Option<&str>, body: Bytes) -> Reply {
+    let mut reply = Response::new(Full::new(body));
+    *reply.status_mut() = status_of(status);
+    if let Some(value) = content_type.and_then(|text| HeaderValue::from_str(text).ok()) {
+        reply.headers_mut().insert(CONTENT_TYPE, value);
+    }
+    reply
+}
+
+/// Packs are checked when they are read; a status that cannot be is our own fault.
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_faults_are_503_and_say_when_to_come_back() {
+        for refused in [
+            Refused::Overloaded,
+            Refused::Effect,
+            Refused::Log(AppendError::Full("no room".into())),
+            Refused::Log(AppendError::Stopped),
+        ] {
+            assert!(refused.is_ours());
+            let reply = refused.reply(None, false);
+            assert_eq!(reply.status(), 503, "{refused}");
+            assert!(reply.headers().contains_key(RETRY_AFTER), "{refused}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_source_is_answered_like_a_bad_signature() {
+        let bad = Refused::NotVerified {
+            reason: Reason::NoMatch,
+            status: 401,
+        };
+        assert_eq!(Refused::NoSource.row(), bad.row());
+    }
+}

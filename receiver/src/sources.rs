@@ -1,0 +1,249 @@
+//! The configured sources, each with its verifier and limits, ready for requests.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use creel_common::config;
+use creel_common::log::wire::SourceView;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderName, HeaderValue, Method};
+
+use crate::metrics::{Metrics, SourceMetrics};
+use crate::verify::{Registry, SourceKey, SourceKeys, Verifier};
+
+/// Largest body where neither the pack nor the source says otherwise: 1 MiB.
+pub const BODY_BYTES_MAX: u64 = 1 << 20;
+
+/// Headers that are credentials whatever the pack says: stored as digests only.
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+
+/// Something wrong with the configuration of one source; shows no secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{at}  {problem}")]
+pub struct SourceProblem {
+    /// Where in the configuration.
+    pub at: String,
+    /// What is wrong, and what was expected.
+    pub problem: String,
+}
+
+/// One source, ready.
+#[derive(Debug)]
+pub struct Source {
+    /// Its place among the sources, for what is kept per source.
+    pub number: usize,
+    /// Its name.
+    pub name: String,
+    /// Judges its requests.
+    pub verifier: Verifier,
+    /// Methods as a header value, for 405.
+    pub allow: HeaderValue,
+    /// Largest body in bytes.
+    pub body_bytes_max: u64,
+    /// Repeats are recognised at all.
+    pub dedupes: bool,
+    /// Headers that are stored as digests only.
+    pub credentials: Vec<HeaderName>,
+    /// Its counters.
+    pub metrics: SourceMetrics,
+    /// How it is shown to people.
+    pub view: SourceView,
+}
+
+/// All sources by name.
+#[derive(Debug)]
+pub struct Sources {
+    by_name: HashMap<String, Arc<Source>>,
+    in_order: Vec<Arc<Source>>,
+    decoy: Verifier,
+}
+
+/// The secrets of each source, resolved, in the order of its configuration.
+pub type Secrets = BTreeMap<String, Vec<SourceKey>>;
+
+/// Reads every source's secrets.
+///
+/// # Errors
+/// All that could not be had.
+pub fn resolve(sources: &BTreeMap<String, config::Source>) -> Result<Secrets, Vec<SourceProblem>> {
+    let mut secrets = Secrets::new();
+    let mut problems = Vec::new();
+    for (name, source) in sources {
+        let mut keys = Vec::new();
+        for (index, reference) in source.secrets.iter().enumerate() {
+            match reference.resolve() {
+                Ok(secret) => keys.push(SourceKey::new(reference.to_string(), secret.expose())),
+                Err(error) => problems.push(SourceProblem {
+                    at: format!("sources.{name}.secrets[{index}]"),
+                    problem: error.to_string(),
+                }),
+            }
+        }
+        secrets.insert(name.clone(), keys);
+    }
+    none_or(secrets, problems)
+}
+
+impl Sources {
+    /// Joins each source with its pack and secrets. `public_url` is the receiver's.
+    ///
+    /// # Errors
+    /// Every problem of every source.
+    pub fn prepare(
+        configured: &BTreeMap<String, config::Source>,
+        mut secrets: Secrets,
+        public_url: Option<&str>,
+        registry: &Registry,
+        metrics: &Metrics,
+    ) -> Result<Self, Vec<SourceProblem>> {
+        let mut in_order = Vec::new();
+        let mut problems = Vec::new();
+        for (number, (name, source)) in configured.iter().enumerate() {
+            let secrets = secrets.remove(name).unwrap_or_default();
+            match Source::prepare(number, source, secrets, public_url, registry, metrics) {
+                Ok(source) => in_order.push(Arc::new(source)),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let by_name = in_order
+            .iter()
+            .map(|source| (source.name.clone(), source.clone()))
+            .collect();
+        let decoy = decoy(registry);
+        none_or(
+            Self {
+                by_name,
+                in_order,
+                decoy,
+            },
+            problems,
+        )
+    }
+
+    /// A source by name.
+    pub fn get(&self, name: &str) -> Option<&Arc<Source>> {
+        self.by_name.get(name)
+    }
+
+    /// All sources in order of their names.
+    pub fn all(&self) -> &[Arc<Source>] {
+        &self.in_order
+    }
+
+    /// Judges requests to sources that do not exist, so that they take their time.
+    pub fn decoy(&self) -> &Verifier {
+        &self.decoy
+    }
+}
+
+impl Source {
+    fn prepare(
+        number: usize,
+        source: &config::Source,
+        secrets: Vec<SourceKey>,
+        public_url: Option<&str>,
+        registry: &Registry,
+        metrics: &Metrics,
+    ) -> Result<Self, SourceProblem> {
+        let name = &source.name;
+        let problem = |field: &str, problem: String| SourceProblem {
+            at: format!("sources.{name}.{field}"),
+            problem,
+        };
+        let Some(pack) = registry.get(&source.provider) else {
+            return Err(problem(
+                "provider",
+                unknown_provider(&source.provider, registry),
+            ));
+        };
+        let url = source.public_url.as_deref().or(public_url);
+        let key_count = secrets.len();
+        let keys = SourceKeys {
+            secrets,
+            public_url: url.map(str::to_owned),
+            options: source.options.clone(),
+            tolerance: source.tolerance,
+        };
+        let verifier = pack
+            .prepare(&keys)
+            .map_err(|error| problem("secrets", error.to_string()))?;
+        let body_bytes_max = source
+            .body_max
+            .or(pack.facts().body_max)
+            .unwrap_or(BODY_BYTES_MAX);
+        let credentials = CREDENTIALS
+            .into_iter()
+            .chain(verifier.secret_headers().iter().cloned())
+            .collect();
+        Ok(Self {
+            number,
+            name: name.clone(),
+            allow: allow(verifier.methods()),
+            body_bytes_max,
+            dedupes: source.dedupe_window > Duration::ZERO,
+            credentials,
+            metrics: metrics.source(name),
+            view: view(source, &verifier, url, key_count, body_bytes_max),
+            verifier,
+        })
+    }
+}
+
+fn view(
+    source: &config::Source,
+    verifier: &Verifier,
+    url: Option<&str>,
+    secrets: usize,
+    body_bytes_max: u64,
+) -> SourceView {
+    let path = format!("/in/{}", source.name);
+    let facts = verifier.pack().facts();
+    SourceView {
+        name: source.name.clone(),
+        provider: source.provider.clone(),
+        url: url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
+        path,
+        methods: verifier.methods().iter().map(Method::to_string).collect(),
+        secrets: u32::try_from(secrets).unwrap_or(u32::MAX),
+        body_bytes_max,
+        body_authenticated: facts.body_authenticated,
+        dedupe_window_ms: u64::try_from(source.dedupe_window.as_millis()).unwrap_or(u64::MAX),
+        docs: facts.docs.clone(),
+    }
+}
+
+fn unknown_provider(name: &str, registry: &Registry) -> String {
+    match registry.did_you_mean(name) {
+        Some(near) => format!("unknown provider `{name}`; did you mean `{near}`?"),
+        None => {
+            let names: Vec<&str> = registry.names().collect();
+            format!("unknown provider `{name}`; there are {}", names.join(", "))
+        }
+    }
+}
+
+fn allow(methods: &[Method]) -> HeaderValue {
+    let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("POST"))
+}
+
+/// A verifier with a secret that nobody has.
+fn decoy(registry: &Registry) -> Verifier {
+    let secret = hex::encode(rand::random::<[u8; 32]>());
+    let keys = SourceKeys {
+        secrets: vec![SourceKey::new("decoy", secret)],
+        ..SourceKeys::default()
+    };
+    let pack = registry.get("github").expect("the pack is compiled in");
+    pack.prepare(&keys)
+        .expect("a random secret of 64 digits is one that github's pack takes")
+}
+
+fn none_or<T>(value: T, problems: Vec<SourceProblem>) -> Result<T, Vec<SourceProblem>> {
+    if problems.is_empty() {
+        Ok(value)
+    } else {
+        Err(problems)
+    }
+}

@@ -1,0 +1,283 @@
+//! Signing as the provider would: for `creel send`, the demo and tests.
+//!
+//! Runs the same pack backwards: what the check reads out of a header, this
+//! puts there.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+
+use super::algorithm::{Algorithm, Mac};
+use super::check;
+use super::condition;
+use super::pipeline::{End, Filter, Locator, Pipeline};
+use super::request::{Request, View};
+use super::scheme::{Block, BodyHash};
+use super::template::Context;
+use super::url;
+use super::verifier::Verifier;
+
+/// A request that is about to be signed.
+#[derive(Debug, Clone, Copy)]
+pub struct Unsigned<'s> {
+    pub method: &'s Method,
+    /// In full, as it would be entered at the provider.
+    pub url: &'s str,
+    /// With the content type, where that matters.
+    pub headers: &'s HeaderMap,
+    pub body: &'s [u8],
+    /// For schemes that sign an id and packs that read one from a header.
+    pub id: &'s str,
+    /// For packs that read it from a header.
+    pub event_type: Option<&'s str>,
+}
+
+/// A request that its own verifier accepts.
+#[derive(Debug, Clone)]
+pub struct Signed {
+    /// Longer than before where a scheme carries the body's hash there.
+    pub url: String,
+    pub headers: HeaderMap,
+}
+
+/// Why a request cannot be signed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SignError {
+    #[error("provider `{0}` signs with a private key, which only the provider has")]
+    PrivateKey(String),
+    #[error("provider `{provider}` cannot be signed for: {what}")]
+    Unsupported { provider: String, what: String },
+    #[error("the source has no secret to sign with")]
+    NoSecret,
+    #[error("`{0}` is no http(s) URL")]
+    Url(String),
+    #[error("a value does not fit into a header")]
+    Header,
+}
+
+impl Verifier {
+    /// Signs with the source's first secret.
+    ///
+    /// # Errors
+    /// [`SignError`]: the scheme needs a private key or puts its signature where
+    /// only the provider can, or the request cannot be one.
+    pub fn sign(&self, unsigned: &Unsigned<'_>, now_unix_ms: i64) -> Result<Signed, SignError> {
+        let url = unsigned.url.split('#').next().unwrap_or(unsigned.url);
+        let mut draft = Draft {
+            verifier: self,
+            method: unsigned.method,
+            url: url.to_owned(),
+            headers: unsigned.headers.clone(),
+            body: unsigned.body,
+        };
+        draft.announce(unsigned)?;
+        if let Some((index, block)) = draft.block()? {
+            draft.sign(index, block, unsigned.id, now_unix_ms)?;
+        }
+        Ok(Signed {
+            url: draft.url,
+            headers: draft.headers,
+        })
+    }
+}
+
+struct Draft<'s> {
+    verifier: &'s Verifier,
+    method: &'s Method,
+    url: String,
+    headers: HeaderMap,
+    body: &'s [u8],
+}
+
+impl<'s> Draft<'s> {
+    fn unsupported(&self, what: &str) -> SignError {
+        SignError::Unsupported {
+            provider: self.verifier.pack.name().to_owned(),
+            what: what.to_owned(),
+        }
+    }
+
+    /// Puts id and type into the headers where the pack looks for them.
+    fn announce(&mut self, unsigned: &Unsigned<'_>) -> Result<(), SignError> {
+        let event = &self.verifier.scheme.event;
+        let wanted = [
+            (&event.id, Some(unsigned.id)),
+            (&event.kind, unsigned.event_type),
+        ];
+        for (pipelines, text) in wanted {
+            let (Some(first), Some(text)) = (pipelines.first(), text) else {
+                continue;
+            };
+            if let Locator::Header(name) = &first.locator
+                && !self.headers.contains_key(name)
+                && !text.is_empty()
+            {
+                self.place(first, text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn with_view<T>(&self, ask: impl FnOnce(&View<'_>) -> T) -> Result<T, SignError> {
+        let wrong = || SignError::Url(self.url.clone());
+        let (scheme, rest) = self.url.split_once("://").ok_or_else(wrong)?;
+        let at = rest.find(['/', '?']).unwrap_or(rest.len());
+        let request = Request {
+            method: self.method,
+            scheme,
+            host: &rest[..at],
+            target: &rest[at..],
+            headers: &self.headers,
+            body: self.body,
+        };
+        Ok(ask(&View::new(&request)))
+    }
+
+    /// The block to sign for: the first that applies or, where its condition is
+    /// the signature's own header, the first of all.
+    fn block(&self) -> Result<Option<(usize, &'s Block)>, SignError> {
+        let blocks = &self.verifier.scheme.blocks;
+        let applies = self.with_view(|view| {
+            blocks
+                .iter()
+                .position(|block| condition::all_hold(&block.when, view))
+        })?;
+        let index = applies.unwrap_or(0);
+        Ok(blocks.get(index).map(|block| (index, block)))
+    }
+
+    fn sign(
+        &mut self,
+        index: usize,
+        block: &'s Block,
+        id: &str,
+        now_unix_ms: i64,
+    ) -> Result<(), SignError> {
+        if !block.needs_key() {
+            return Ok(());
+        }
+        let keys = self.verifier.keys.get(index);
+        let key = keys.and_then(|keys| keys.first()).ok_or(SignError::NoSecret)?;
+        if let Some(hash) = &block.body_hash {
+            self.add_body_hash(hash)?;
+        }
+        let chosen = self.with_view(|view| check::algorithm(block, view))?;
+        let algorithm = chosen.map_err(|reason| self.unsupported(reason.name()))?;
+        if algorithm.is_asymmetric() {
+            return Err(SignError::PrivateKey(self.verifier.pack.name().to_owned()));
+        }
+        let secret = key.bytes.expose_secret();
+        let time = self.place_time(block, now_unix_ms)?;
+        if block.uses_id()
+            && let Some(first) = block.id.first()
+        {
+            self.place(first, id.as_bytes())?;
+        }
+        let tag = match algorithm {
+            Algorithm::Equal => secret.clone(),
+            _ => self.tag(block, algorithm, secret, time.as_deref(), id)?,
+        };
+        let place = self.signature_place(block)?;
+        self.place(place, &place.end.encode(&tag))
+    }
+
+    fn signature_place(&self, block: &'s Block) -> Result<&'s Pipeline, SignError> {
+        let mut places = block.signatures.iter().chain(&block.signatures_any);
+        places.next().ok_or_else(|| self.unsupported("no place for a signature"))
+    }
+
+    fn add_body_hash(&mut self, hash: &BodyHash) -> Result<(), SignError> {
+        let Locator::Query(name) = &hash.from.locator else {
+            return Err(self.unsupported("its body hash is not in the query"));
+        };
+        let (is_form, given) =
+            self.with_view(|view| (view.is_form(), !view.query(name).is_empty()))?;
+        let needed =
+            hash.required || hash.required_unless_form && !is_form && !self.body.is_empty();
+        if needed && !given {
+            let digest = hash.from.end.encode(&Sha256::digest(self.body));
+            let digest = String::from_utf8_lossy(&digest).into_owned();
+            let joint = if self.url.contains('?') { '&' } else { '?' };
+            self.url.push_str(&format!("{joint}{name}={digest}"));
+        }
+        Ok(())
+    }
+
+    fn place_time(&mut self, block: &Block, now_unix_ms: i64) -> Result<Option<String>, SignError> {
+        let Some(first) = block.time.first() else {
+            return Ok(None);
+        };
+        let End::Time(clock) = first.end else {
+            return Ok(None);
+        };
+        let text = clock.write(now_unix_ms);
+        self.place(first, text.as_bytes())?;
+        Ok(Some(text))
+    }
+
+    fn tag(
+        &self,
+        block: &Block,
+        algorithm: Algorithm,
+        secret: &[u8],
+        time: Option<&str>,
+        id: &str,
+    ) -> Result<Vec<u8>, SignError> {
+        let made = self.with_view(|view| {
+            let template = check::templates(block, view).first()?;
+            let spelled = url::spellings(&self.url, block.variants);
+            let context = Context {
+                view,
+                url: spelled.first()?,
+                time: time.map(str::as_bytes),
+                id: Some(id.as_bytes()),
+                secret: Some(secret),
+            };
+            let mut mac = Mac::new(algorithm, secret)?;
+            let rendered = template.render(&context, &mut |piece| mac.update(piece));
+            rendered.ok().map(|()| mac.finish())
+        })?;
+        made.ok_or_else(|| self.unsupported("the request lacks something that is signed"))
+    }
+
+    /// Writes `text` where `pipeline` reads it.
+    fn place(&mut self, pipeline: &Pipeline, text: &[u8]) -> Result<(), SignError> {
+        let name: &HeaderName = match &pipeline.locator {
+            Locator::Header(name) => name,
+            Locator::Basic => {
+                let value = format!("Basic {}", STANDARD.encode(text));
+                let value = HeaderValue::from_str(&value).map_err(|_| SignError::Header)?;
+                self.headers.insert(AUTHORIZATION, value);
+                return Ok(());
+            }
+            _ => return Err(self.unsupported("a signed value is not in a header")),
+        };
+        let mut item = text.to_vec();
+        let mut separator = None;
+        for filter in pipeline.filters.iter().rev() {
+            let prefix = match filter {
+                Filter::Pair { separator, keys } => {
+                    format!("{}{separator}", keys.first().map_or("", String::as_str))
+                }
+                Filter::Strip(prefix) | Filter::StripIgnoringCase(prefix) => prefix.clone(),
+                Filter::List(by) => {
+                    separator = Some(by.clone());
+                    continue;
+                }
+                Filter::Optional(_) | Filter::At(_) | Filter::From(_) | Filter::Last => continue,
+                Filter::Json(_) => return Err(self.unsupported("a signed value is inside JSON")),
+            };
+            item.splice(0..0, prefix.into_bytes());
+        }
+        let value = match (separator, self.headers.get(name)) {
+            (Some(by), Some(there)) => [there.as_bytes(), by.as_bytes(), &item].concat(),
+            _ => item,
+        };
+        let value = HeaderValue::from_bytes(&value).map_err(|_| SignError::Header)?;
+        self.headers.insert(name, value);
+        Ok(())
+    }
+}

@@ -1,0 +1,292 @@
+//! What is measured: a server in a child process, and readings of what it did.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use creel_common::config::Role;
+use creel_common::log::Operate;
+use creel_common::log::remote::RemoteLog;
+use creel_receiver::verify::{Registry, SourceKey, SourceKeys, Unsigned, Verifier};
+use http::{HeaderMap, Method};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::report::System;
+use crate::commands::block_on;
+use crate::rundir::{Addresses, RunDir};
+
+/// Where requests go.
+pub const PATH: &str = "/in/bench";
+/// A start or a stop that takes longer has failed.
+const WITHIN: Duration = Duration::from_secs(60);
+
+/// What all subjects share: a directory, a configuration, a secret.
+pub struct Bench {
+    dir: PathBuf,
+    workers: usize,
+    verifier: Verifier,
+}
+
+impl Bench {
+    /// Writes the secret into `dir`.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn prepare(dir: &Path, workers: usize) -> anyhow::Result<Self> {
+        let secret = hex::encode(rand::random::<[u8; 32]>());
+        let path = dir.join("secret");
+        fs::write(&path, &secret)
+            .and_then(|()| fs::set_permissions(&path, fs::Permissions::from_mode(0o600)))
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        let registry = Registry::built_in();
+        let pack = registry.get("github").context("the pack is built in")?;
+        let verifier = pack.prepare(&SourceKeys {
+            secrets: vec![SourceKey::new("bench", secret)],
+            ..SourceKeys::default()
+        })?;
+        Ok(Self {
+            dir: dir.to_owned(),
+            workers,
+            verifier,
+        })
+    }
+
+    /// The directory that is measured.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// GitHub's signature of a body.
+    ///
+    /// # Errors
+    /// Never for a body; the pack's otherwise.
+    pub fn signature(&self, body: &[u8]) -> anyhow::Result<String> {
+        let signed = self.verifier.sign(
+            &Unsigned {
+                method: &Method::POST,
+                url: "http://bench/in/bench",
+                headers: &HeaderMap::new(),
+                body,
+                id: "0",
+                event_type: None,
+            },
+            0,
+        )?;
+        let signature = signed.headers.get("x-hub-signature-256");
+        let signature = signature.context("the pack signs another header")?;
+        Ok(signature.to_str()?.to_owned())
+    }
+
+    fn configuration(&self) -> String {
+        // a backlog of its own for every row, and room for it
+        format!(
+            r#"[receiver]
+listen  = "127.0.0.1:0"
+private = "127.0.0.1:0"
+
+[log]
+path    = "data"
+reserve = "64MiB"
+
+[worker]
+processes = {}
+
+[sources.bench]
+provider = "github"
+secrets  = [{{ file = "{}" }}]
+
+[destinations.files]
+type = "file"
+path = "out"
+
+[[routes]]
+source      = "bench"
+destination = "files"
+"#,
+            self.workers.max(1),
+            self.dir.join("secret").display()
+        )
+    }
+}
+
+/// A running server.
+pub struct Subject {
+    child: Child,
+    dir: PathBuf,
+    run: RunDir,
+    system: System,
+    addresses: Addresses,
+}
+
+/// What it did so far.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    /// Processor time of the receiver's process.
+    pub cpu: Duration,
+    /// Deliveries that workers delivered, where there are workers.
+    pub delivered: Option<u64>,
+}
+
+impl Subject {
+    /// Starts a server in a directory of its own and waits until it answers.
+    ///
+    /// # Errors
+    /// With the end of its log, when it does not start.
+    pub fn start(bench: &Bench, system: System) -> anyhow::Result<Self> {
+        let dir = bench.dir.join("subject");
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir_all(&dir)?;
+        let config = dir.join("creel.toml");
+        fs::write(&config, bench.configuration())?;
+        let run = RunDir::of(None, &config);
+        let mut command = Command::new(std::env::current_exe()?);
+        match system {
+            System::NoLog => command.args(["bench-server", "--log", "none"]),
+            System::File => command.args(["bench-server", "--log", "file"]),
+            System::CreelWorkers => command.args(["up", "--workers", &bench.workers.to_string()]),
+            System::Creel | System::Bare => command.arg("receiver"),
+        };
+        let log = fs::File::create(dir.join("log"))?;
+        let child = command
+            .arg("--config")
+            .arg(&config)
+            .env_remove("CREEL_RUN_DIR")
+            .env_remove("CREEL_RECEIVER")
+            .env_remove("CREEL_TOKEN")
+            .env("CREEL_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start this executable")?;
+        let mut subject = Self {
+            child,
+            dir,
+            run,
+            system,
+            addresses: Addresses {
+                public: SocketAddr::from(([127, 0, 0, 1], 0)),
+                private: SocketAddr::from(([127, 0, 0, 1], 0)),
+            },
+        };
+        subject.addresses = match subject.until_ready() {
+            Ok(addresses) => addresses,
+            Err(error) => return Err(subject.explain(error)),
+        };
+        Ok(subject)
+    }
+
+    fn until_ready(&mut self) -> anyhow::Result<Addresses> {
+        let began = Instant::now();
+        loop {
+            if let Some(addresses) = self.run.addresses()? {
+                return Ok(addresses);
+            }
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the server ended with {status}");
+            }
+            ensure!(began.elapsed() < WITHIN, "the server is not ready in time");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses.public
+    }
+
+    /// What it did so far.
+    ///
+    /// # Errors
+    /// When its process is gone, or it does not answer.
+    pub fn reading(&self) -> anyhow::Result<Reading> {
+        let pid = match self.system {
+            System::CreelWorkers => self
+                .run
+                .processes()?
+                .and_then(|processes| processes.receiver)
+                .context("there is no receiver")?,
+            _ => self.child.id(),
+        };
+        Ok(Reading {
+            delivered: match self.system {
+                System::CreelWorkers => Some(self.delivered()?),
+                _ => None,
+            },
+            cpu: cpu(pid)?,
+        })
+    }
+
+    fn delivered(&self) -> anyhow::Result<u64> {
+        let token = self.run.token(Role::Operate)?.context("there is no token")?;
+        let log = RemoteLog::new(&format!("http://{}", self.addresses.private), token)?;
+        let routes = block_on(async { Ok(log.routes().await?) })?;
+        Ok(routes.iter().map(|route| route.delivered).sum())
+    }
+
+    /// The error, with the last of what the server said.
+    pub fn explain(&self, error: anyhow::Error) -> anyhow::Error {
+        let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        let last = &lines[lines.len().saturating_sub(10)..];
+        match last {
+            [] => error,
+            last => error.context(format!("the server's last lines:\n{}\n", last.join("\n"))),
+        }
+    }
+
+    /// Stops it and removes its files.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(mut self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM);
+        let began = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            ensure!(began.elapsed() < WITHIN, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        // not yet waited for, so the number is still its own
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(Signal::TERM);
+            std::thread::sleep(Duration::from_millis(200));
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Processor time of a process so far.
+///
+/// `utime` and `stime` are fields 14 and 15 of `/proc/PID/stat`, in ticks; the name before them
+/// is in parentheses and may hold anything (proc_pid_stat(5)).
+fn cpu(pid: u32) -> anyhow::Result<Duration> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    let fields = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+    let ticks: u64 = fields
+        .split_whitespace()
+        .skip(11)
+        .take(2)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum();
+    let per_second = rustix::param::clock_ticks_per_second();
+    #[allow(clippy::cast_precision_loss)]
+    Ok(Duration::from_secs_f64(ticks as f64 / per_second as f64))
+}

@@ -1,0 +1,193 @@
+//! `creel providers`: the senders creel knows, and proof that it knows them.
+
+use std::path::PathBuf;
+
+use creel_receiver::verify::vectors::{self, Report};
+use creel_receiver::verify::{Facts, Pack, Registry};
+
+use crate::failure::{said, usage};
+use crate::output::{BAD, BOLD, GOOD, Output, Sheet, bytes, paint, plain};
+
+/// List provider packs, show one, or test them with vectors
+///
+/// A pack describes how a kind of sender signs, what it calls its events, what it expects as an
+/// answer and when it retries. Packs are data: `show --text` prints one as it stands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    List(ListArgs),
+    Show(ShowArgs),
+    Test(TestArgs),
+}
+
+/// List all provider packs
+#[derive(Debug, clap::Args)]
+pub struct ListArgs {
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Show what is known about one provider
+#[derive(Debug, clap::Args)]
+pub struct ShowArgs {
+    /// The provider
+    name: String,
+    /// Print the pack itself, in TOML
+    #[arg(long, conflicts_with = "json")]
+    text: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Run files of test vectors against the packs
+///
+/// A file is a JSON array of requests, each with what a correct verifier says about it. Prints
+/// counts and every mismatch; exits with 1 when there is one.
+#[derive(Debug, clap::Args)]
+pub struct TestArgs {
+    /// Files of vectors
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// Runs the subcommand.
+pub fn run(_: &crate::settings::Global, command: &Command) -> anyhow::Result<()> {
+    let registry = Registry::built_in();
+    match command {
+        Command::List(args) => list(&registry, args),
+        Command::Show(args) => show(&registry, args),
+        Command::Test(args) => test(&registry, args),
+    }
+}
+
+fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
+    let facts: Vec<&Facts> = registry.packs().map(|pack| pack.facts()).collect();
+    args.output.print(&facts, |facts| {
+        let mut sheet = Sheet::new(&["name", "sender", "unique id", "retries on", "largest body>"]);
+        for fact in facts {
+            sheet.row([
+                fact.name.clone(),
+                fact.title.clone(),
+                yes(fact.id_unique).into(),
+                match fact.retry.on.as_slice() {
+                    [] => "-".into(),
+                    on => on.join(" "),
+                },
+                fact.body_max.map_or("-".into(), bytes),
+            ]);
+        }
+        sheet.text()
+    })
+}
+
+fn yes(is: bool) -> &'static str {
+    if is { "yes" } else { "no" }
+}
+
+fn show(registry: &Registry, args: &ShowArgs) -> anyhow::Result<()> {
+    let pack = pack(registry, &args.name)?;
+    if args.text {
+        return crate::output::line(pack.source_text().trim_end());
+    }
+    args.output.print(pack.facts(), |facts| facts_text(facts))
+}
+
+/// The pack of that name.
+///
+/// # Errors
+/// Wrong usage, with the name that was probably meant.
+pub fn pack<'a>(registry: &'a Registry, name: &str) -> anyhow::Result<&'a std::sync::Arc<Pack>> {
+    registry.get(name).ok_or_else(|| {
+        let hint = match registry.did_you_mean(name) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => "`creel providers list` shows them all".into(),
+        };
+        usage(format!("no provider `{name}`; {hint}"))
+    })
+}
+
+fn facts_text(facts: &Facts) -> String {
+    let mut lines = vec![paint(BOLD, &format!("{} ({})", facts.title, facts.name))];
+    let mut add = |what: &str, value: Option<String>| {
+        if let Some(value) = value {
+            lines.push(format!("  {what:<14} {value}"));
+        }
+    };
+    add("documentation", facts.docs.clone());
+    add("secret", facts.secret.clone());
+    add("body signed", Some(yes(facts.body_authenticated).into()));
+    add("unique id", Some(yes(facts.id_unique).into()));
+    add("largest body", facts.body_max.map(bytes));
+    add(
+        "expects",
+        facts.ack.as_ref().map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
+    );
+    let retries = &facts.retry;
+    add("retries on", (!retries.on.is_empty()).then(|| retries.on.join(", ")));
+    add("retries", retries.attempts.map(|n| n.to_string()));
+    add("retries for", retries.over.clone());
+    add("note", retries.note.clone());
+    if !facts.options.is_empty() {
+        lines.push(paint(BOLD, "options of a source"));
+    }
+    for option in &facts.options {
+        let default = match (&option.default, option.required) {
+            (Some(default), _) => format!(" [default: {default}]"),
+            (None, true) => " (must be given)".into(),
+            (None, false) => String::new(),
+        };
+        lines.push(format!("  {:<14} {}{default}", option.name, option.help));
+    }
+    lines.join("\n")
+}
+
+fn test(registry: &Registry, args: &TestArgs) -> anyhow::Result<()> {
+    let report = vectors::run(registry, &args.files)?;
+    let clean = report.is_clean();
+    args.output.print(&report, report_text)?;
+    if clean { Ok(()) } else { Err(said()) }
+}
+
+fn report_text(report: &Report) -> String {
+    let mut sheet = Sheet::new(&["file", "vectors>", "passed>", "mismatched>", "skipped>", "no pack>"]);
+    let mut lines = Vec::new();
+    for file in &report.files {
+        let counts = file.counts;
+        sheet.row([
+            file.file.clone(),
+            counts.vectors.to_string(),
+            counts.passed.to_string(),
+            counts.mismatched.to_string(),
+            counts.skipped.to_string(),
+            counts.unknown_provider.to_string(),
+        ]);
+        for miss in &file.mismatches {
+            lines.push(format!(
+                "  {} {} ({}): {} expected {}, got {}",
+                paint(BAD, "✗"),
+                plain(&miss.id),
+                plain(&miss.class),
+                miss.field,
+                plain(&miss.expected),
+                plain(&miss.got)
+            ));
+        }
+    }
+    let totals = report.totals;
+    let verdict = if report.is_clean() {
+        paint(GOOD, "all as expected")
+    } else {
+        paint(BAD, &format!("{} mismatched", totals.mismatched))
+    };
+    let mismatches = match lines.is_empty() {
+        true => String::new(),
+        false => format!("\n{}\n", lines.join("\n")),
+    };
+    format!(
+        "{}\n{mismatches}\n{} of {} vectors passed: {verdict}",
+        sheet.text(),
+        totals.passed,
+        totals.vectors
+    )
+}

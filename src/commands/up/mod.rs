@@ -1,0 +1,171 @@
+//! `creel up`: receiver and workers on one machine, supervised.
+//!
+//! ```text
+//!              ┌─ lifeline: listeners ─► creel receiver   restarted when it dies;
+//!  creel up ───┤                                          74 and 2 stop everything
+//!  (sockets)   └─ lifeline ────────────► creel worker × N restarted when one dies
+//! ```
+//!
+//! The sockets belong to this process, so connections queue while a receiver starts again.
+
+mod child;
+mod supervisor;
+
+use std::net::{SocketAddr, TcpListener};
+
+use anyhow::Context;
+use creel_common::config::Config;
+
+use crate::output::{BOLD, DIM, paint};
+use crate::rundir::{Addresses, RunDir};
+use crate::settings::Global;
+
+/// Run receiver and workers on this machine
+///
+/// Starts one receiver and N workers as child processes of the same executable, starts again what
+/// dies, and owns the listening sockets: while the receiver starts again, connections wait instead
+/// of being refused. Ends with 74 when the disk failed, and with 2 when the configuration is
+/// wrong; SIGTERM or ctrl-c stops workers, then the receiver, and ends with 0.
+///
+/// When the configuration names no tokens, they are made in the run directory (.creel beside the
+/// configuration, mode 0700), where `creel dead`, `creel routes` and the others look for them.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// How many workers [default: worker.processes of the configuration]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
+    workers: Option<u16>,
+}
+
+/// Runs until stopped.
+pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let config = global.load()?;
+    crate::commands::check::or_fail(&config)?;
+    let run = global.run_dir();
+    run.prepare()?;
+    let sockets = Sockets::bind(&config)?;
+    let workers = args.workers.map_or(config.worker.processes, usize::from);
+    crate::output::line(&start_lines(&config, &sockets.addresses, &run, workers))?;
+    let plan = supervisor::Plan {
+        executable: std::env::current_exe().context("cannot find this executable")?,
+        shared: shared_arguments(global, &run),
+        json: global.log_format == crate::logging::LogFormat::Json,
+        receivers: receivers(&config, sockets.addresses.private),
+        workers,
+        worker_drain: config.worker.drain_timeout,
+        receiver_drain: config.receiver.drain_timeout,
+        sockets,
+        run,
+    };
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(supervisor::run(plan))
+}
+
+/// The sockets that outlive every receiver.
+pub struct Sockets {
+    /// Senders.
+    pub public: TcpListener,
+    /// Workers and operators.
+    pub private: TcpListener,
+    /// Where they are bound.
+    pub addresses: Addresses,
+}
+
+impl Sockets {
+    fn bind(config: &Config) -> anyhow::Result<Self> {
+        let public = bind(config.receiver.listen, "receiver.listen")?;
+        let private = bind(config.receiver.private, "receiver.private")?;
+        let addresses = Addresses {
+            public: public.local_addr()?,
+            private: private.local_addr()?,
+        };
+        Ok(Self {
+            public,
+            private,
+            addresses,
+        })
+    }
+}
+
+/// Binds a listening socket.
+///
+/// # Errors
+/// Names the setting and the address.
+pub fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({setting})"))
+}
+
+fn shared_arguments(global: &Global, run: &RunDir) -> Vec<std::ffi::OsString> {
+    let format = match global.log_format {
+        crate::logging::LogFormat::Text => "text",
+        crate::logging::LogFormat::Json => "json",
+    };
+    vec![
+        "--config".into(),
+        global.config.clone().into(),
+        "--run-dir".into(),
+        run.path().into(),
+        "--log-format".into(),
+        format.into(),
+    ]
+}
+
+/// The receivers workers lease from; our own one by where it is really bound.
+fn receivers(config: &Config, private: SocketAddr) -> Vec<String> {
+    let configured = format!("http://{}", config.receiver.private);
+    let bound = format!("http://{private}");
+    if config.worker.receivers.is_empty() {
+        return vec![bound];
+    }
+    let is_ours = |url: &String| url.trim_end_matches('/') == configured;
+    config
+        .worker
+        .receivers
+        .iter()
+        .map(|url| if is_ours(url) { bound.clone() } else { url.clone() })
+        .collect()
+}
+
+fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) -> String {
+    let mut lines = vec![
+        paint(BOLD, &format!("creel {}", env!("CARGO_PKG_VERSION"))),
+        format!("  senders     http://{}", at.public),
+        format!("  operators   http://{}", at.private),
+        format!("  log         {}", config.log.path.display()),
+        format!("  run files   {}", run.path().display()),
+        format!("  workers     {workers}"),
+        paint(BOLD, "sources"),
+    ];
+    for source in config.sources.values() {
+        let base = source.public_url.as_ref().or(config.receiver.public_url.as_ref());
+        let local = format!("http://{}", at.public);
+        let base = base.unwrap_or(&local);
+        lines.push(format!(
+            "  {:<18} {base}/in/{}  {}",
+            source.name,
+            source.name,
+            paint(DIM, &source.provider)
+        ));
+    }
+    lines.push(paint(BOLD, "routes"));
+    for route in &config.routes {
+        let kind = config.destinations.get(&route.destination);
+        let events = match route.events.as_slice() {
+            [] => String::new(),
+            events => format!("  only {}", events.join(", ")),
+        };
+        lines.push(format!(
+            "  {:<18} {} → {}  {}{events}",
+            route.name,
+            route.source,
+            route.destination,
+            paint(DIM, kind.map_or("", |d| d.kind.as_str())),
+        ));
+    }
+    if config.routes.is_empty() {
+        lines.push("  none: deliveries are kept until there is one".into());
+    }
+    lines.join("\n")
+}

@@ -1,0 +1,314 @@
+//! Keeps a receiver and workers running until told to stop, or until it makes no sense any more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use creel_common::retry::RetryPolicy;
+use rustix::process::Signal;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use super::Sockets;
+use super::child::{Child, Launch};
+use crate::failure::{DISK, FAILED, Failure, USAGE};
+use crate::lifeline;
+use crate::rundir::{Processes, RunDir};
+use crate::stop::Signals;
+
+/// A child that ran this long was fine: the next pause is the first one again.
+const FINE_AFTER: Duration = Duration::from_secs(30);
+
+/// What a child may take to end beyond its own drain timeout.
+const SLACK: Duration = Duration::from_secs(15);
+
+/// What is to run.
+pub struct Plan {
+    /// The executable of every child.
+    pub executable: PathBuf,
+    /// Arguments every child gets.
+    pub shared: Vec<OsString>,
+    /// Log lines are JSON and get no prefix.
+    pub json: bool,
+    /// Receivers the workers lease from.
+    pub receivers: Vec<String>,
+    /// How many workers.
+    pub workers: usize,
+    /// What a worker may take to finish.
+    pub worker_drain: Duration,
+    /// What a receiver may take to finish.
+    pub receiver_drain: Duration,
+    /// The listening sockets.
+    pub sockets: Sockets,
+    /// Where processes find each other.
+    pub run: RunDir,
+}
+
+/// Which child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Seat {
+    Receiver,
+    Worker(usize),
+}
+
+impl Seat {
+    fn name(self) -> String {
+        match self {
+            Self::Receiver => "receiver".into(),
+            Self::Worker(number) => format!("worker-{number}"),
+        }
+    }
+}
+
+/// What a seat tells the supervisor.
+enum Event {
+    Started(Seat, u32),
+    Ready(Seat),
+    Ended(Seat, ExitStatus),
+    Failed(Seat, anyhow::Error),
+}
+
+/// Runs until SIGTERM or SIGINT, or until the receiver says that going on makes no sense.
+///
+/// # Errors
+/// [`Failure::Disk`] when the receiver ended with 74, and its like for 2. A receiver that was
+/// never ready and ends is not started again: what is wrong then is wrong next time too.
+pub async fn run(plan: Plan) -> anyhow::Result<()> {
+    let mut stop = Signals::listen()?;
+    let (tell, mut events) = mpsc::channel(64);
+    let plan = std::sync::Arc::new(plan);
+    let (stop_workers, workers_told) = watch::channel(false);
+    let (stop_receiver, receiver_told) = watch::channel(false);
+    let mut processes = Processes {
+        up: std::process::id(),
+        ..Processes::default()
+    };
+    plan.run.write_processes(&processes)?;
+    let receiver = seat(&plan, Seat::Receiver, &tell, receiver_told);
+    let workers: Vec<JoinHandle<()>> = (1..=plan.workers)
+        .map(|number| seat(&plan, Seat::Worker(number), &tell, workers_told.clone()))
+        .collect();
+    drop(tell);
+
+    let mut table = Table {
+        receiver: None,
+        workers: vec![None; plan.workers],
+        was_ready: false,
+    };
+    let ending = loop {
+        tokio::select! {
+            signal = stop.told() => {
+                tracing::info!(signal, "stopping: workers first, then the receiver");
+                break Ok(());
+            }
+            event = events.recv() => {
+                let Some(event) = event else { bail!("every child is gone") };
+                if let Some(ending) = table.note(event, &mut processes) {
+                    break Err(ending);
+                }
+                plan.run.write_processes(&processes)?;
+            }
+        }
+    };
+    // the rest of the events are only drained, so that no seat waits for us
+    let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
+    stop_workers.send_replace(true);
+    for worker in workers {
+        let _ = worker.await;
+    }
+    stop_receiver.send_replace(true);
+    let _ = receiver.await;
+    drain.abort();
+    plan.run.clear();
+    if ending.is_ok() {
+        tracing::info!("stopped");
+    }
+    ending
+}
+
+/// Who sits where.
+struct Table {
+    receiver: Option<u32>,
+    workers: Vec<Option<u32>>,
+    was_ready: bool,
+}
+
+impl Table {
+    /// Notes what happened; answers how it all ends, if it does.
+    fn note(&mut self, event: Event, processes: &mut Processes) -> Option<anyhow::Error> {
+        let mut ending = None;
+        match event {
+            Event::Started(Seat::Receiver, pid) => {
+                tracing::info!(pid, "receiver started");
+                if self.was_ready {
+                    processes.receiver_restarts += 1;
+                }
+                self.receiver = Some(pid);
+            }
+            Event::Started(Seat::Worker(number), pid) => {
+                tracing::info!(pid, number, "worker started");
+                self.workers[number - 1] = Some(pid);
+            }
+            Event::Ready(seat) => {
+                if seat == Seat::Receiver {
+                    self.was_ready = true;
+                    tracing::info!("receiver ready");
+                }
+            }
+            Event::Ended(seat, status) => {
+                self.leave(seat);
+                tracing::warn!(%status, "{} ended", seat.name());
+                ending = self.verdict(seat, status);
+            }
+            Event::Failed(seat, error) => {
+                ending = Some(error.context(format!("cannot run {}", seat.name())));
+            }
+        }
+        processes.receiver = self.receiver;
+        processes.workers = self.workers.iter().flatten().copied().collect();
+        ending
+    }
+
+    fn leave(&mut self, seat: Seat) {
+        match seat {
+            Seat::Receiver => self.receiver = None,
+            Seat::Worker(number) => self.workers[number - 1] = None,
+        }
+    }
+
+    fn verdict(&self, seat: Seat, status: ExitStatus) -> Option<anyhow::Error> {
+        let name = seat.name();
+        let code = status.code().and_then(|code| u8::try_from(code).ok());
+        match (code, seat) {
+            (Some(DISK), Seat::Receiver) => Some(
+                Failure::Disk("the disk failed; see the receiver's last lines above".into()).into(),
+            ),
+            (Some(USAGE), _) => Some(
+                Failure::Usage(format!("{name} ended: wrong usage or configuration, see above"))
+                    .into(),
+            ),
+            (Some(FAILED), Seat::Receiver) if !self.was_ready => Some(anyhow::anyhow!(
+                "the receiver could not start; see its last lines above"
+            )),
+            _ => None,
+        }
+    }
+}
+
+fn seat(
+    plan: &std::sync::Arc<Plan>,
+    seat: Seat,
+    tell: &mpsc::Sender<Event>,
+    told: watch::Receiver<bool>,
+) -> JoinHandle<()> {
+    let (plan, tell) = (plan.clone(), tell.clone());
+    tokio::spawn(async move {
+        if let Err(error) = keep(&plan, seat, &tell, told).await {
+            let _ = tell.send(Event::Failed(seat, error)).await;
+        }
+    })
+}
+
+/// Keeps one seat taken until told to stop.
+async fn keep(
+    plan: &Plan,
+    seat: Seat,
+    tell: &mpsc::Sender<Event>,
+    mut told: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let pauses = RetryPolicy {
+        initial: Duration::from_millis(100),
+        max: Duration::from_secs(10),
+        ..RetryPolicy::default()
+    };
+    let mut failed = 0;
+    loop {
+        let began = Instant::now();
+        let (mut child, socket) = start(plan, seat)?;
+        tell.send(Event::Started(seat, child.pid())).await?;
+        let ended = tokio::select! {
+            status = run_child(&mut child, &socket, seat, tell) => Some(status?),
+            _ = told.wait_for(|stop| *stop) => None,
+        };
+        let Some(status) = ended else {
+            return end(plan, seat, &mut child).await;
+        };
+        tell.send(Event::Ended(seat, status)).await?;
+        failed = if began.elapsed() >= FINE_AFTER { 1 } else { failed + 1 };
+        tokio::select! {
+            () = tokio::time::sleep(pauses.ceiling(failed)) => {}
+            _ = told.wait_for(|stop| *stop) => return Ok(()),
+        }
+    }
+}
+
+async fn run_child(
+    child: &mut Child,
+    socket: &tokio::net::UnixStream,
+    seat: Seat,
+    tell: &mpsc::Sender<Event>,
+) -> anyhow::Result<ExitStatus> {
+    tokio::select! {
+        status = child.ended() => return status,
+        ready = lifeline::until_ready(socket) => {
+            if ready {
+                tell.send(Event::Ready(seat)).await?;
+            }
+        }
+    }
+    child.ended().await
+}
+
+fn start(plan: &Plan, seat: Seat) -> anyhow::Result<(Child, tokio::net::UnixStream)> {
+    let (ours, theirs) = lifeline::pair()?;
+    let mut arguments: Vec<OsString> = Vec::new();
+    match seat {
+        Seat::Receiver => arguments.push("receiver".into()),
+        Seat::Worker(_) => {
+            arguments.extend(["worker".into(), "--name".into(), seat.name().into()]);
+            for url in &plan.receivers {
+                arguments.extend(["--receiver".into(), url.into()]);
+            }
+        }
+    }
+    arguments.push("--supervised".into());
+    arguments.extend(plan.shared.iter().cloned());
+    let child = Child::start(Launch {
+        executable: &plan.executable,
+        arguments,
+        lifeline: theirs,
+        prefix: (!plan.json).then(|| seat.name()),
+    })?;
+    if seat == Seat::Receiver {
+        lifeline::hand_over(&ours, &plan.sockets.public, &plan.sockets.private)?;
+    }
+    ours.set_nonblocking(true)?;
+    let ours = tokio::net::UnixStream::from_std(ours).context("cannot watch a child")?;
+    Ok((child, ours))
+}
+
+/// Asks a child to end, waits, and ends it when it takes too long.
+async fn end(plan: &Plan, seat: Seat, child: &mut Child) -> anyhow::Result<()> {
+    child.signal(Signal::TERM);
+    let patience = SLACK
+        + match seat {
+            Seat::Receiver => plan.receiver_drain,
+            Seat::Worker(_) => plan.worker_drain,
+        };
+    match tokio::time::timeout(patience, child.ended()).await {
+        Ok(status) => {
+            let status = status?;
+            if !status.success() {
+                tracing::warn!(%status, "{} ended", seat.name());
+            }
+        }
+        Err(_) => {
+            tracing::error!("{} does not end; killing it", seat.name());
+            child.signal(Signal::KILL);
+            child.ended().await?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,131 @@
+//! `creel worker`: leases deliveries and loads them into destinations.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use creel_common::config::{Config, Role};
+use creel_common::log::Work;
+use creel_common::log::remote::RemoteLog;
+use creel_common::secret::Secret;
+use creel_common::time::SystemClock;
+use creel_worker::{SetupError, Settings, Worker};
+
+use crate::commands::connect::base_url;
+use crate::failure::usage;
+use crate::lifeline::Lifeline;
+use crate::rundir::RunDir;
+use crate::settings::Global;
+use crate::stop;
+
+/// Lease deliveries from receivers and load them into destinations
+///
+/// A worker has no state: any number of them may run, here or on other machines, and come and go.
+/// What a worker held when it died is leased again when its leases end. SIGTERM: it leases no
+/// more, finishes or gives back what it holds, and ends with 0.
+///
+/// The token is worker.token of the configuration, or CREEL_TOKEN, or the one in the run directory.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Only this route; may be repeated [default: all]
+    #[arg(long = "route", value_name = "ROUTE")]
+    routes: Vec<String>,
+    /// A receiver's private listener; may be repeated [default: worker.receivers]
+    #[arg(long = "receiver", value_name = "URL", env = "CREEL_RECEIVER", value_delimiter = ',')]
+    receivers: Vec<String>,
+    /// Its name, for people: in leases and file names [default: host name and process]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// Started by `creel up`: standard input is the lifeline
+    #[arg(long, hide = true)]
+    supervised: bool,
+}
+
+/// Works until told to stop.
+pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    let config = global.load()?;
+    let run = global.run_dir();
+    let lifeline = args.supervised.then(Lifeline::of_this_process).transpose()?;
+    let token = token(&config, &run)?;
+    let settings = Settings {
+        name: args.name.clone().unwrap_or_else(own_name),
+        concurrency: config.worker.concurrency,
+        drain_timeout: config.worker.drain_timeout,
+        routes: args.routes.clone(),
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(async {
+            let mut logs: Vec<Arc<dyn Work>> = Vec::new();
+            for url in receivers(&config, &run, args)? {
+                let log = RemoteLog::new(&url, token.clone())
+                    .with_context(|| format!("cannot talk to a receiver at {url}"))?;
+                logs.push(Arc::new(log));
+            }
+            let stop = stop::token()?;
+            let clock = Arc::new(SystemClock::default());
+            let worker = Worker::new(logs, &config, &settings, clock).map_err(wrong)?;
+            if let Some(lifeline) = lifeline {
+                lifeline.ready();
+                stop::with_parent(lifeline, stop.clone())?;
+            }
+            worker.run(stop).await;
+            Ok(())
+        })
+}
+
+fn wrong(error: SetupError) -> anyhow::Error {
+    usage(error.to_string())
+}
+
+fn own_name() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}-{}", std::process::id())
+}
+
+fn receivers(config: &Config, run: &RunDir, args: &Args) -> anyhow::Result<Vec<String>> {
+    if !args.receivers.is_empty() {
+        return Ok(args.receivers.clone());
+    }
+    let unbound = format!("http://{}", config.receiver.private);
+    config
+        .worker
+        .receivers
+        .iter()
+        .map(|url| match *url == unbound {
+            true => base_url(config, run),
+            false => Ok(url.clone()),
+        })
+        .collect()
+}
+
+fn token(config: &Config, run: &RunDir) -> anyhow::Result<Secret> {
+    let resolved = config
+        .resolve_worker_token()
+        .map_err(|problems| usage(problems.to_string()))?;
+    if let Some(secret) = resolved.secrets {
+        return Ok(secret);
+    }
+    if let Some(token) = std::env::var("CREEL_TOKEN").ok().filter(|t| !t.is_empty()) {
+        return Ok(Secret::new(token));
+    }
+    if let Some(token) = configured_at_receiver(config)? {
+        return Ok(token);
+    }
+    run.token(Role::Worker)?.ok_or_else(|| {
+        usage(format!(
+            "no token for the receiver: set worker.token, or CREEL_TOKEN, or start a receiver \
+             first, which makes {}",
+            run.token_path(Role::Worker).display()
+        ))
+    })
+}
+
+/// The receiver's own worker token, where both live in one configuration.
+fn configured_at_receiver(config: &Config) -> anyhow::Result<Option<Secret>> {
+    let token = config.receiver.tokens.iter().find(|t| t.role == Role::Worker);
+    let Some(token) = token else { return Ok(None) };
+    let secret = token.secret.resolve();
+    Ok(Some(secret.map_err(|error| usage(error.to_string()))?))
+}

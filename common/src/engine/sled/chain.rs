@@ -232,10 +232,10 @@ impl Chain {
             let slot = slots.get(&number).ok_or_else(|| gone(number))?;
             slot.volume.clone().filter(|_| slot.sealed.is_none())
         };
-        if let Some(volume) = unsealed {
-            if let Some(entries) = volume.entries()? {
-                return Ok(entries);
-            }
+        if let Some(volume) = unsealed
+            && let Some(entries) = volume.entries()?
+        {
+            return Ok(entries);
         }
         if let Some(entries) = self.sealed_entries(number)? {
             return Ok(entries);

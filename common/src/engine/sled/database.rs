@@ -82,7 +82,7 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError>
     let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
     let db = match opened {
         Ok(Ok(db)) => db,
-        Ok(Err(sled::Error::Io(e))) => return Err(failed(path)(e).into()),
+        Ok(Err(sled::Error::Io(e))) if !is_damage(&e) => return Err(failed(path)(e).into()),
         Ok(Err(e)) => return Err(OpenError::Damaged(e.to_string())),
         Err(panic) => return Err(OpenError::Damaged(panic_text(&*panic))),
     };
@@ -120,6 +120,14 @@ fn keep_copy(path: &Path, copy: &Path) -> Result<(), EngineError> {
         .and_then(|()| files::copy_dir(path, &part))
         .and_then(|()| fs::rename(&part, copy));
     copied.map_err(failed(copy))
+}
+
+/// Files shorter or other than what sled wrote; anything else may be different the next time.
+fn is_damage(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData
+    )
 }
 
 /// An error of sled's in a database that was open: final.

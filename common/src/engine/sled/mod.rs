@@ -25,6 +25,8 @@ mod format;
 mod index;
 mod offsets;
 mod spans;
+#[cfg(test)]
+mod speed;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -369,15 +371,15 @@ impl Shared {
 
     /// One round of what has to be done beside the appends.
     fn keep_house(&self) {
-        let rounds: [(&str, fn(&Self) -> Result<(), EngineError>); 4] = [
-            ("mark offsets", Self::mark),
-            ("seal volumes", |s| s.chain.seal_full()),
-            ("prepare the next volume", Self::prepare),
-            ("sync attempts", |s| s.attempts.sync()),
+        let rounds = [
+            ("mark offsets", self.mark()),
+            ("seal volumes", self.chain.seal_full()),
+            ("prepare the next volume", self.prepare()),
+            ("sync attempts", self.attempts.sync()),
         ];
-        for (what, round) in rounds {
+        for (what, done) in rounds {
             // a failed sync has ended the process; all else is tried again
-            if let Err(e) = round(self) {
+            if let Err(e) = done {
                 tracing::error!(error = %e, "cannot {what}");
             }
         }

@@ -40,6 +40,9 @@ pub(super) struct Volume {
     index: Mutex<Option<IndexWriter>>,
 }
 
+/// Is handed blocks with their indexes.
+type Visit<'a> = &'a mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>;
+
 /// The directory's name of a volume.
 pub(super) fn dir_name(number: u64) -> String {
     format!("{number:010}")
@@ -155,11 +158,7 @@ impl Volume {
 
     /// Hands the blocks from `from` on to `visit` with their indexes; answers the keys that belong
     /// to no block. A damaged head is skipped: its offsets are then found missing.
-    fn scan(
-        &self,
-        from: Offset,
-        visit: &mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>,
-    ) -> Result<Vec<sled::IVec>, EngineError> {
+    fn scan(&self, from: Offset, visit: Visit<'_>) -> Result<Vec<sled::IVec>, EngineError> {
         let mut orphans = Vec::new();
         let mut head_of = None;
         for entry in self.db.range(key(from, 0)..) {

@@ -41,7 +41,7 @@ async fn what_a_frozen_worker_held_comes_again_and_its_late_word_counts_nothing(
 
 /// One worker takes everything and never finishes; another has to get it.
 async fn abandon(how: &str, signal: Signal, round: usize) {
-    const HELD: usize = 20;
+    const HELD: usize = 6;
     const LEASE: Duration = Duration::from_secs(2);
     let _alone = alone().await;
     let seen = Mutex::new(BTreeSet::new());
@@ -110,7 +110,7 @@ async fn nothing_open(receiver: &Receiver, site: &Site) {
             let routes = api.get("/v1/routes").await.json();
             let route = routes.as_array()?.first()?.clone();
             let none = |name: &str| route[name].as_u64() == Some(0);
-            (none("backlog") && none("open") && none("waiting") && none("dead")).then_some(())
+            (none("pending") && none("open") && none("waiting") && none("dead")).then_some(())
         },
     )
     .await;

@@ -112,6 +112,14 @@ async fn record(log: &str, load: Load, deliveries: u64) -> Recording {
     assert_eq!(exit.code(), Some(0), "a clean stop");
     let history = History::of_file(&trace, site.disk(), site.root(), Snapshot::empty()).unwrap();
     fs::remove_file(trace).unwrap();
+    let kept = verify(&site)
+        .await
+        .expect("a log that was closed cleanly")
+        .deliveries;
+    assert!(
+        !churns || kept < acked.len() as u64,
+        "no volume went: nothing churned"
+    );
     let recording = Recording {
         site,
         history,

@@ -69,9 +69,11 @@ impl Sheet {
         let mut table = Table::new();
         table
             .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic)
-            // colours are taken off by the stream, where it is no terminal
-            .enforce_styling();
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        match anstream::AutoStream::choice(&std::io::stdout()) {
+            anstream::ColorChoice::Never => table.force_no_tty(),
+            _ => table.enforce_styling(),
+        };
         table.set_header(
             columns
                 .iter()
@@ -236,18 +238,6 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
             .expect("the template is a constant that parses"),
     );
     bar.set_message(what);
-    bar
-}
-
-/// A line that turns while something of unknown length goes on; hidden without a terminal.
-pub fn spinner(what: impl Into<Cow<'static, str>>) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, target());
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {wide_msg}")
-            .expect("the template is a constant that parses"),
-    );
-    bar.set_message(what);
-    bar.enable_steady_tick(Duration::from_millis(100));
     bar
 }
 

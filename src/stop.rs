@@ -44,8 +44,8 @@ pub fn token() -> anyhow::Result<CancellationToken> {
     let cancelled = token.clone();
     tokio::spawn(async move {
         let signal = signals.told().await;
-        tracing::info!(signal, "told to stop");
         cancelled.cancel();
+        tracing::info!(signal, "told to stop");
     });
     Ok(token)
 }
@@ -57,8 +57,8 @@ pub fn token() -> anyhow::Result<CancellationToken> {
 pub fn with_parent(lifeline: Lifeline, token: CancellationToken) -> anyhow::Result<()> {
     lifeline.watch(move || {
         if !token.is_cancelled() {
-            tracing::warn!("`creel up` has gone; stopping");
             token.cancel();
+            tracing::warn!("`creel up` has gone; stopping");
         }
     })
 }

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use creel_common::config::Role;
+use creel_common::config::{ResolvedToken, Role};
 use creel_common::log::wire::{Refusal, RefusalKind};
-use creel_common::secret::Secret;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
 use sha2::{Digest, Sha256};
@@ -53,19 +52,9 @@ impl std::fmt::Debug for Tokens {
     }
 }
 
-/// One token with its role and its holder's name.
-pub struct NewToken {
-    /// What it may do.
-    pub role: Role,
-    /// Who holds it.
-    pub name: String,
-    /// The token itself; only its digest is kept.
-    pub secret: Secret,
-}
-
 impl Tokens {
-    /// Keeps the digests of these.
-    pub fn new(tokens: impl IntoIterator<Item = NewToken>) -> Self {
+    /// Keeps the digests of these (from `Config::resolve_tokens`), nothing else.
+    pub fn new(tokens: impl IntoIterator<Item = ResolvedToken>) -> Self {
         let known = tokens.into_iter().map(|token| Known {
             digest: Sha256::digest(token.secret.expose().trim().as_bytes()).into(),
             caller: Caller {
@@ -179,9 +168,10 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use creel_common::secret::Secret;
 
     fn tokens() -> Tokens {
-        Tokens::new([NewToken {
+        Tokens::new([ResolvedToken {
             role: Role::Read,
             name: "grafana".into(),
             secret: Secret::new("canary\n"),

@@ -3,11 +3,13 @@
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
+use creel_common::log::wire::{Refusal, RefusalKind};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::facts;
 use crate::failure::{Errors, Failure};
 use crate::metrics::Now;
 use crate::private::{Api, CameFrom};
@@ -46,7 +48,8 @@ pub async fn health(State(api): State<Api>) -> Json<Health> {
     responses((status = 200, body = Ready), (status = 503, body = Ready, description = "not now"))
 )]
 pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
-    let mut reasons: Vec<String> = (api.facts)().refuses.into_iter().collect();
+    let refusing = facts::read(&api.facts).await.refusing;
+    let mut reasons: Vec<String> = refusing.iter().map(ToString::to_string).collect();
     if api.stop.is_cancelled() {
         reasons.push("stopping".into());
     }
@@ -72,12 +75,11 @@ pub async fn metrics(
     let caller = api.tokens.caller(request.headers(), request.uri())?;
     if caller.is_none() && !from.0.ip().to_canonical().is_loopback() {
         let what = "a bearer token is needed from another machine";
-        let kind = creel_common::log::wire::RefusalKind::Unauthorized;
-        return Err(Failure(creel_common::log::wire::Refusal::new(kind, what)));
+        return Err(Failure(Refusal::new(RefusalKind::Unauthorized, what)));
     }
     // a log that has stopped has no routes to show, and its other figures matter all the more
     let routes = api.operate.routes().await.unwrap_or_default();
-    let facts = (api.facts)();
+    let facts = facts::read(&api.facts).await;
     let ingest = &api.ingest;
     let text = ingest.metrics.text(Now {
         wall: ingest.clock.wall(),
@@ -86,7 +88,7 @@ pub async fn metrics(
         space: facts.space,
         volumes: facts.volumes.len(),
         next: facts.next,
-        accepting: facts.refuses.is_none() && !api.stop.is_cancelled(),
+        accepting: facts.refusing.is_none() && !api.stop.is_cancelled(),
         body_bytes: ingest.budget.used(),
     });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -51,10 +51,9 @@ pub async fn lease(
     if is_framed(&headers, &ACCEPT) {
         return framed(&leases);
     }
-    let log = (api.facts)().log;
     let views: Result<Vec<_>, _> = leases
         .iter()
-        .map(|lease| LeaseView::new(log, lease))
+        .map(|lease| LeaseView::new(api.log_id, lease))
         .collect();
     let leases = views.map_err(|error| WorkError::Unavailable(error.to_string()))?;
     Ok(Json(LeaseReply { leases }).into_response())

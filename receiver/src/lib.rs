@@ -29,4 +29,4 @@ mod server;
 pub mod sources;
 pub mod verify;
 
-pub use receiver::{Listeners, LogParts, Problems, Receiver, prepare_sources, prepare_tokens};
+pub use receiver::{BindError, Listeners, LogParts, Prepared, Receiver};

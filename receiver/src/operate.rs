@@ -18,6 +18,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 
 use crate::auth::Caller;
+use crate::facts;
 use crate::failure::{Errors, Failure, Payload};
 use crate::private::Api;
 
@@ -107,7 +108,7 @@ fn read_id(text: &str) -> Result<DeliveryId, Failure> {
     security(("token" = []))
 )]
 pub async fn log(State(api): State<Api>) -> Json<LogView> {
-    Json((api.facts)().into())
+    Json(facts::view(facts::read(&api.facts).await))
 }
 
 /// Lists deliveries.

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
+use creel_common::ids::LogId;
 use creel_common::log::wire::{PROTOCOL, PROTOCOL_HEADER, PROTOCOLS, Refusal, RefusalKind};
 use creel_common::log::{Operate, Work};
 use http::{HeaderValue, StatusCode};
@@ -40,6 +41,8 @@ pub struct Api {
     pub work: Arc<dyn Work>,
     /// The log, as people call it.
     pub operate: Arc<dyn Operate>,
+    /// The log's name.
+    pub log_id: LogId,
     /// How the log stands.
     pub facts: ReadFacts,
     /// The public side: sources, counters, clock.

@@ -1,15 +1,18 @@
-//! Both listeners over one log: put together, run, drained.
+//! Both listeners over one log: prepared, opened, run, drained.
 
 use std::io;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use creel_common::config::{self, Config};
+use creel_common::config::{self, Config, Problems};
+use creel_common::engine::{Engine, EngineError};
+use creel_common::ids::LogId;
+use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{Intake, Operate, Work};
 use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
 
-use crate::auth::{NewToken, Tokens};
+use crate::auth::Tokens;
 use crate::body::Budget;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
@@ -17,20 +20,33 @@ use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quiet::Quiet;
 use crate::server::{Limits, serve};
-use crate::sources::{SourceProblem, Sources, resolve};
+use crate::sources::Sources;
 use crate::verify::Registry;
 
 /// Most connections of the private listener: workers, operators, monitoring.
 const PRIVATE_CONNECTIONS_MAX: usize = 1024;
+/// Connections that the kernel holds for us while we are busy.
+const BACKLOG: u32 = 4096;
 
-/// Everything that keeps a receiver from starting, all at once.
-#[derive(Debug, thiserror::Error)]
-#[error("{} problems with the configuration", .0.len())]
-pub struct Problems(pub Vec<SourceProblem>);
+/// What a receiver needs of its configuration, complete and checked: nothing is opened or bound
+/// before this is there.
+#[derive(Debug)]
+pub struct Prepared {
+    /// The sources with their verifiers.
+    pub sources: Sources,
+    /// The private listener's tokens.
+    pub tokens: Tokens,
+    /// All counters; they observe the log, too.
+    pub metrics: Arc<Metrics>,
+    /// What should be known and prevents nothing.
+    pub warnings: Vec<Problems>,
+}
 
 /// The log, seen from its three sides.
 #[derive(Clone)]
 pub struct LogParts {
+    /// Its name.
+    pub id: LogId,
     /// Takes deliveries in.
     pub intake: Arc<dyn Intake>,
     /// Lends them out.
@@ -41,7 +57,7 @@ pub struct LogParts {
     pub facts: ReadFacts,
 }
 
-/// Sockets that are bound already: by this process, by `creel up`, by systemd.
+/// Sockets that are bound already: by [`Listeners::bind`], by `creel up`, by systemd.
 #[derive(Debug)]
 pub struct Listeners {
     /// Where senders connect.
@@ -50,18 +66,24 @@ pub struct Listeners {
     pub private: TcpListener,
 }
 
+/// An address that could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {error}")]
+pub struct BindError {
+    /// Which one.
+    pub address: SocketAddr,
+    /// Why not.
+    pub error: io::Error,
+}
+
 /// A receiver, ready to run.
 pub struct Receiver {
     /// Limits and names.
     pub config: config::Receiver,
-    /// The sources with their verifiers; see [`prepare_sources`].
-    pub sources: Sources,
-    /// The private listener's tokens; see [`prepare_tokens`].
-    pub tokens: Tokens,
+    /// Sources, tokens, counters.
+    pub prepared: Prepared,
     /// The log.
     pub log: LogParts,
-    /// Counters; the log's observer is the same.
-    pub metrics: Arc<Metrics>,
     /// Bound sockets.
     pub listeners: Listeners,
     /// Wall and monotonic time.
@@ -72,60 +94,119 @@ pub struct Receiver {
     pub stop: CancellationToken,
 }
 
-/// Resolves the secrets of all sources and makes their verifiers.
-///
-/// # Errors
-/// [`Problems`]: every secret that cannot be had and every source that cannot be verified.
-pub fn prepare_sources(
-    config: &Config,
-    registry: &Registry,
-    metrics: &Metrics,
-) -> Result<Sources, Problems> {
-    let secrets = resolve(&config.sources).map_err(Problems)?;
-    let url = config.receiver.public_url.as_deref();
-    Sources::prepare(&config.sources, secrets, url, registry, metrics).map_err(Problems)
+impl Prepared {
+    /// Resolves all secrets and makes all verifiers. Opens and binds nothing.
+    ///
+    /// # Errors
+    /// Everything that keeps the receiver from starting, at once, each with its line.
+    pub fn new(config: &Config, registry: &Registry, version: &str) -> Result<Self, Problems> {
+        let metrics = Arc::new(Metrics::new(version));
+        let secrets = config.resolve_source_secrets();
+        let tokens = config.resolve_tokens();
+        let (secrets, tokens) = match (secrets, tokens) {
+            (Ok(secrets), Ok(tokens)) => (secrets, tokens),
+            (Err(mut problems), Err(more)) => {
+                problems.merge(more);
+                return Err(problems);
+            }
+            (Err(problems), _) | (_, Err(problems)) => return Err(problems),
+        };
+        let sources = Sources::prepare(config, secrets.secrets, registry, &metrics)?;
+        let warnings = [secrets.warnings, tokens.warnings];
+        Ok(Self {
+            sources,
+            tokens: Tokens::new(tokens.secrets),
+            metrics,
+            warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
+        })
+    }
+
+    /// Opens the log over an engine, observed by the counters of this receiver.
+    ///
+    /// `dice` seeds jitter and lease ids. `on_failure` is called once when the engine failed:
+    /// stop the receiver and end with exit code 74.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub fn open_log(
+        &self,
+        config: &Config,
+        engine: Arc<dyn Engine>,
+        clock: Arc<dyn Clock>,
+        dice: u64,
+        on_failure: Arc<dyn Fn(&EngineError) + Send + Sync>,
+    ) -> Result<Arc<LocalLog>, EngineError> {
+        let around = Surroundings {
+            clock,
+            dice,
+            observer: self.metrics.clone(),
+            on_failure,
+        };
+        LocalLog::open(engine, config, around)
+    }
 }
 
-/// Reads the private listener's tokens and keeps their digests.
-///
-/// # Errors
-/// [`Problems`]: every token that cannot be had.
-pub fn prepare_tokens(config: &config::Receiver) -> Result<Tokens, Problems> {
-    let mut tokens = Vec::new();
-    let mut problems = Vec::new();
-    for (index, token) in config.tokens.iter().enumerate() {
-        match token.secret.resolve() {
-            Ok(secret) => tokens.push(NewToken {
-                role: token.role,
-                name: token.name.clone(),
-                secret,
-            }),
-            Err(error) => problems.push(SourceProblem {
-                at: format!("receiver.tokens[{index}]"),
-                problem: error.to_string(),
-            }),
+impl From<&Arc<LocalLog>> for LogParts {
+    fn from(log: &Arc<LocalLog>) -> Self {
+        let facts = log.clone();
+        Self {
+            id: log.id(),
+            intake: log.clone(),
+            work: log.clone(),
+            operate: log.clone(),
+            facts: Arc::new(move || facts.facts()),
         }
     }
-    if problems.is_empty() {
-        Ok(Tokens::new(tokens))
-    } else {
-        Err(Problems(problems))
+}
+
+impl Listeners {
+    /// Binds both addresses of a configuration. Call it inside a runtime.
+    ///
+    /// # Errors
+    /// [`BindError`] names the address.
+    pub fn bind(config: &config::Receiver) -> Result<Self, BindError> {
+        Ok(Self {
+            public: bind(config.listen)?,
+            private: bind(config.private)?,
+        })
     }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
+    let open = || {
+        let socket = match address {
+            SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+        };
+        // a restart must not wait for connections of the last run to be forgotten
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    open().map_err(|error| BindError { address, error })
 }
 
 impl Receiver {
     /// Serves both listeners until told to stop; returns when they are drained.
+    ///
+    /// The log is not closed: its owner does that next.
     ///
     /// # Errors
     /// When a socket cannot be used.
     pub async fn run(self) -> io::Result<()> {
         let public = listener(self.listeners.public)?;
         let private = listener(self.listeners.private)?;
+        let Prepared {
+            sources,
+            tokens,
+            metrics,
+            ..
+        } = self.prepared;
         let ingest = Arc::new(Ingest {
-            sources: self.sources,
+            sources,
             log: self.log.intake,
             clock: self.clock.clone(),
-            metrics: self.metrics.clone(),
+            metrics: metrics.clone(),
             budget: Budget::new(self.config.bodies_bytes_max),
             trusted_proxies: self.config.trusted_proxies.clone(),
             body_timeout: self.config.body_timeout,
@@ -134,9 +215,10 @@ impl Receiver {
         let api = Api {
             work: self.log.work,
             operate: self.log.operate,
+            log_id: self.log.id,
             facts: self.log.facts,
             ingest: ingest.clone(),
-            tokens: self.tokens,
+            tokens,
             stop: self.stop.clone(),
             version: self.version.into(),
             started: self.clock.mono(),
@@ -151,14 +233,14 @@ impl Receiver {
             public,
             Public(ingest),
             limits(self.config.connections_max),
-            self.metrics.connections("public"),
+            metrics.connections("public"),
             self.stop.clone(),
         );
         let workers = serve(
             private,
             Private::new(api),
             limits(PRIVATE_CONNECTIONS_MAX),
-            self.metrics.connections("private"),
+            metrics.connections("private"),
             self.stop.clone(),
         );
         // a task of their own each, so that neither waits for the other's thread

@@ -4,29 +4,20 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use creel_common::config;
+use creel_common::config::{self, Config, Problems};
 use creel_common::log::wire::SourceView;
+use creel_common::secret::Secret;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::metrics::{Metrics, SourceMetrics};
-use crate::verify::{Registry, SourceKey, SourceKeys, Verifier};
+use crate::verify::{PrepareError, Registry, SourceKey, SourceKeys, Verifier};
 
 /// Largest body where neither the pack nor the source says otherwise: 1 MiB.
 pub const BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// Headers that are credentials whatever the pack says: stored as digests only.
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
-
-/// Something wrong with the configuration of one source; shows no secret.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{at}  {problem}")]
-pub struct SourceProblem {
-    /// Where in the configuration.
-    pub at: String,
-    /// What is wrong, and what was expected.
-    pub problem: String,
-}
 
 /// One source, ready.
 #[derive(Debug)]
@@ -59,66 +50,47 @@ pub struct Sources {
     decoy: Verifier,
 }
 
-/// The secrets of each source, resolved, in the order of its configuration.
-pub type Secrets = BTreeMap<String, Vec<SourceKey>>;
-
-/// Reads every source's secrets.
-///
-/// # Errors
-/// All that could not be had.
-pub fn resolve(sources: &BTreeMap<String, config::Source>) -> Result<Secrets, Vec<SourceProblem>> {
-    let mut secrets = Secrets::new();
-    let mut problems = Vec::new();
-    for (name, source) in sources {
-        let mut keys = Vec::new();
-        for (index, reference) in source.secrets.iter().enumerate() {
-            match reference.resolve() {
-                Ok(secret) => keys.push(SourceKey::new(reference.to_string(), secret.expose())),
-                Err(error) => problems.push(SourceProblem {
-                    at: format!("sources.{name}.secrets[{index}]"),
-                    problem: error.to_string(),
-                }),
-            }
-        }
-        secrets.insert(name.clone(), keys);
-    }
-    none_or(secrets, problems)
-}
-
 impl Sources {
-    /// Joins each source with its pack and secrets. `public_url` is the receiver's.
+    /// Joins each source with its pack and its secrets (from
+    /// [`Config::resolve_source_secrets`]).
     ///
     /// # Errors
-    /// Every problem of every source.
+    /// Every problem of every source, each with its line.
     pub fn prepare(
-        configured: &BTreeMap<String, config::Source>,
-        mut secrets: Secrets,
-        public_url: Option<&str>,
+        config: &Config,
+        mut secrets: BTreeMap<String, Vec<Secret>>,
         registry: &Registry,
         metrics: &Metrics,
-    ) -> Result<Self, Vec<SourceProblem>> {
+    ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
-        let mut problems = Vec::new();
-        for (number, (name, source)) in configured.iter().enumerate() {
+        let mut problems: Option<Problems> = None;
+        let public_url = config.receiver.public_url.as_deref();
+        for (number, (name, source)) in config.sources.iter().enumerate() {
             let secrets = secrets.remove(name).unwrap_or_default();
-            match Source::prepare(number, source, secrets, public_url, registry, metrics) {
+            match Source::prepare(number, source, &secrets, public_url, registry, metrics) {
                 Ok(source) => in_order.push(Arc::new(source)),
-                Err(problem) => problems.push(problem),
+                Err((field, message)) => {
+                    let path = format!("sources.{name}.{field}");
+                    let problem = config.origin.error(path, message);
+                    match &mut problems {
+                        Some(problems) => problems.merge(problem),
+                        None => problems = Some(problem),
+                    }
+                }
             }
+        }
+        if let Some(problems) = problems {
+            return Err(problems);
         }
         let by_name = in_order
             .iter()
             .map(|source| (source.name.clone(), source.clone()))
             .collect();
-        let decoy = decoy(registry);
-        none_or(
-            Self {
-                by_name,
-                in_order,
-                decoy,
-            },
-            problems,
-        )
+        Ok(Self {
+            by_name,
+            in_order,
+            decoy: decoy(registry),
+        })
     }
 
     /// A source by name.
@@ -141,33 +113,26 @@ impl Source {
     fn prepare(
         number: usize,
         source: &config::Source,
-        secrets: Vec<SourceKey>,
+        secrets: &[Secret],
         public_url: Option<&str>,
         registry: &Registry,
         metrics: &Metrics,
-    ) -> Result<Self, SourceProblem> {
+    ) -> Result<Self, (String, String)> {
         let name = &source.name;
-        let problem = |field: &str, problem: String| SourceProblem {
-            at: format!("sources.{name}.{field}"),
-            problem,
-        };
         let Some(pack) = registry.get(&source.provider) else {
-            return Err(problem(
-                "provider",
-                unknown_provider(&source.provider, registry),
-            ));
+            let message = unknown_provider(&source.provider, registry);
+            return Err(("provider".into(), message));
         };
         let url = source.public_url.as_deref().or(public_url);
-        let key_count = secrets.len();
         let keys = SourceKeys {
-            secrets,
+            secrets: keys(source, secrets),
             public_url: url.map(str::to_owned),
             options: source.options.clone(),
             tolerance: source.tolerance,
         };
         let verifier = pack
             .prepare(&keys)
-            .map_err(|error| problem("secrets", error.to_string()))?;
+            .map_err(|error| (field(&error), error.to_string()))?;
         let body_bytes_max = source
             .body_max
             .or(pack.facts().body_max)
@@ -184,7 +149,7 @@ impl Source {
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
             metrics: metrics.source(name),
-            view: view(source, &verifier, url, key_count, body_bytes_max),
+            view: view(source, &verifier, url, body_bytes_max),
             verifier,
         })
     }
@@ -194,7 +159,6 @@ fn view(
     source: &config::Source,
     verifier: &Verifier,
     url: Option<&str>,
-    secrets: usize,
     body_bytes_max: u64,
 ) -> SourceView {
     let path = format!("/in/{}", source.name);
@@ -205,11 +169,32 @@ fn view(
         url: url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
         path,
         methods: verifier.methods().iter().map(Method::to_string).collect(),
-        secrets: u32::try_from(secrets).unwrap_or(u32::MAX),
+        secrets: u32::try_from(source.secrets.len()).unwrap_or(u32::MAX),
         body_bytes_max,
         body_authenticated: facts.body_authenticated,
         dedupe_window_ms: u64::try_from(source.dedupe_window.as_millis()).unwrap_or(u64::MAX),
         docs: facts.docs.clone(),
+    }
+}
+
+/// Each secret under the name of the place it came from.
+fn keys(source: &config::Source, secrets: &[Secret]) -> Vec<SourceKey> {
+    let named = source.secrets.iter().zip(secrets);
+    named
+        .map(|(reference, secret)| SourceKey::new(reference.to_string(), secret.expose()))
+        .collect()
+}
+
+/// Which setting of the source it is about.
+fn field(error: &PrepareError) -> String {
+    match error {
+        PrepareError::NoSecret { .. }
+        | PrepareError::SecretUnused { .. }
+        | PrepareError::TooManySecrets => "secrets".into(),
+        PrepareError::Secret { index, .. } => format!("secrets[{index}]"),
+        PrepareError::Option(_) => "options".into(),
+        PrepareError::PublicUrl(_) => "public_url".into(),
+        PrepareError::ToleranceUnused { .. } | PrepareError::Tolerance => "tolerance".into(),
     }
 }
 
@@ -238,12 +223,4 @@ fn decoy(registry: &Registry) -> Verifier {
     let pack = registry.get("github").expect("the pack is compiled in");
     pack.prepare(&keys)
         .expect("a random secret of 64 digits is one that github's pack takes")
-}
-
-fn none_or<T>(value: T, problems: Vec<SourceProblem>) -> Result<T, Vec<SourceProblem>> {
-    if problems.is_empty() {
-        Ok(value)
-    } else {
-        Err(problems)
-    }
 }

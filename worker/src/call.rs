@@ -56,7 +56,9 @@ async fn attempt(
         Ok(Err(_)) => return None,
         Err(_) => vec![Attempted::retry(format!("no answer within {timeout:?}")); batch.len()],
     };
-    results.resize_with(batch.len(), || Attempted::retry("the destination said nothing"));
+    results.resize_with(batch.len(), || {
+        Attempted::retry("the destination said nothing")
+    });
     let took = clock.mono().saturating_sub(started);
     for result in &mut results {
         let report = &mut result.report;
@@ -96,5 +98,19 @@ pub(crate) fn log(item: &Item, result: &Attempted) {
             source, delivery = %item.id, route = &*item.route, attempt = item.attempt,
             status = report.status, duration_ms = report.duration_ms, "done"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        let mut text = "é".repeat(10);
+        truncate(&mut text, 5);
+        assert_eq!(text, "éé");
+        truncate(&mut text, 100);
+        assert_eq!(text, "éé");
     }
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creel_common::ids::LogId;
+use creel_common::log::wire::WANTS_MAX;
 use creel_common::log::{
     LEASE_BYTES_MAX, LEASE_ITEMS_MAX, Lease, LeaseRequest, Want, Work, WorkError,
 };
@@ -41,7 +42,7 @@ const MEET_EARLY: Duration = Duration::from_millis(100);
 const GATHER: Duration = Duration::from_millis(2);
 
 /// The reply to a poll should be here this long after its wait.
-const REPLY_MAX: Duration = Duration::from_secs(10);
+const REPLY_MAX: Duration = Duration::from_secs(30);
 
 /// A route that the receiver does not know is asked for again after this long.
 const UNKNOWN_PAUSE: Duration = Duration::from_secs(30);
@@ -104,8 +105,11 @@ impl Drain {
         let mut polls: JoinSet<Ended> = JoinSet::new();
         let mut sent = 0_u64;
         while !self.stop.soon.is_cancelled() {
-            let asked = self.wants(&turns);
-            if !asked.is_empty() {
+            loop {
+                let asked = self.wants(&turns);
+                if asked.is_empty() {
+                    break;
+                }
                 sent += 1;
                 for (at, _) in &asked {
                     turns[*at] = Turn::Polled;
@@ -144,12 +148,15 @@ impl Drain {
         }
     }
 
-    /// The lanes that have room and whose turn it is.
+    /// The lanes that have room and whose turn it is; no more than one request may name.
     fn wants(&self, turns: &[Turn]) -> Vec<(usize, Want)> {
         let now = Instant::now();
         let ready = |turn: &Turn| matches!(turn, Turn::From(from) if *from <= now);
         let mut wants = Vec::new();
         for (at, lane) in self.lanes.iter().enumerate() {
+            if wants.len() == WANTS_MAX {
+                break;
+            }
             if !ready(&turns[at]) {
                 continue;
             }
@@ -260,7 +267,11 @@ async fn poll(receiver: Arc<Receiver>, request: LeaseRequest, lanes: Vec<usize>)
 
 /// When the lanes of an answered poll may be asked for again.
 fn next_poll(started: Instant, request: &LeaseRequest, lent: &Lent) -> Instant {
-    let wanted: usize = request.wants.iter().map(|want| want.max_items as usize).sum();
+    let wanted: usize = request
+        .wants
+        .iter()
+        .map(|want| want.max_items as usize)
+        .sum();
     let got: usize = lent.leases.iter().map(|lease| lease.items.len()).sum();
     match got {
         0 if started.elapsed() < request.wait / 2 => Instant::now() + MEET_EARLY,
@@ -365,6 +376,9 @@ mod tests {
     #[test]
     fn polls_end_on_the_beat_and_are_never_short() {
         let secs = |elapsed| until_beat(Duration::from_secs(elapsed)).as_secs();
-        assert_eq!((secs(0), secs(5), secs(19), secs(20), secs(33)), (20, 15, 2, 20, 7));
+        assert_eq!(
+            (secs(0), secs(5), secs(19), secs(20), secs(33)),
+            (20, 15, 2, 20, 7)
+        );
     }
 }

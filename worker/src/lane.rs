@@ -184,7 +184,8 @@ impl Lane {
         let settled = items
             .iter()
             .map(|item| {
-                tracing::debug!(log = %log, offset = item.offset, route = &*self.route, "released");
+                let delivery = DeliveryId { log, offset: item.offset };
+                tracing::debug!(%delivery, route = &*self.route, attempt = item.attempt, "released");
                 self.tally.attempted(&Outcome::Released);
                 released(item, self.clock.wall())
             })

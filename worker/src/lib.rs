@@ -25,4 +25,4 @@ mod tally;
 mod worker;
 
 pub use tally::Counts;
-pub use worker::{SetupError, Settings, Worker};
+pub use worker::{Destinations, Settings, SetupError, Worker};

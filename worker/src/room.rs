@@ -116,13 +116,31 @@ mod tests {
     #[test]
     fn half_of_the_room_is_asked_for_until_three_quarters_are_taken() {
         let room = room(100, 1000);
-        assert_eq!(room.wanted(), Some(Free { items: 50, bytes: 500 }));
+        assert_eq!(
+            room.wanted(),
+            Some(Free {
+                items: 50,
+                bytes: 500
+            })
+        );
         let first = room.take(50, 100);
-        assert_eq!(room.wanted(), Some(Free { items: 50, bytes: 500 }));
+        assert_eq!(
+            room.wanted(),
+            Some(Free {
+                items: 50,
+                bytes: 500
+            })
+        );
         let _second = room.take(26, 100);
         assert_eq!(room.wanted(), None);
         drop(first);
-        assert_eq!(room.wanted(), Some(Free { items: 50, bytes: 500 }));
+        assert_eq!(
+            room.wanted(),
+            Some(Free {
+                items: 50,
+                bytes: 500
+            })
+        );
     }
 
     #[test]

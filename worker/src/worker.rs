@@ -1,6 +1,6 @@
 //! A worker: its lanes, and its life from start to stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::destinations::{self, OpenError, Opening};
+use crate::destinations::{self, Destination, OpenError, Opening};
 use crate::drain::Drain;
 use crate::lane::{Lane, Opened, Stop};
 use crate::room::Room;
@@ -24,6 +24,9 @@ const HELD_BYTES_MAX: usize = 256 << 20;
 
 /// Least and most bytes that one lane may hold.
 const LANE_BYTES: (usize, usize) = (1 << 20, 32 << 20);
+
+/// Most characters of a worker's name that receivers are told.
+const NAME_CHARS_MAX: usize = 200;
 
 /// After a stop's time is over, this long is left to give back what was not done.
 const LAST_SETTLES: Duration = Duration::from_secs(5);
@@ -62,9 +65,11 @@ pub struct Worker {
     drain_timeout: Duration,
 }
 
+/// Open destinations by name.
+pub type Destinations = BTreeMap<String, Arc<dyn Destination>>;
+
 /// What all lanes of a worker come from.
-struct Build<'a> {
-    config: &'a Config,
+struct Build {
     name: Arc<str>,
     unique: Arc<str>,
     clock: Arc<dyn Clock>,
@@ -88,24 +93,55 @@ impl Worker {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let routes = chosen(&config.routes, &settings.routes)?;
+        let name = file_name(&settings.name);
+        let unique = format!(
+            "{name}-{}-{:08x}",
+            std::process::id(),
+            rand::random::<u32>()
+        );
+        let mut open = Destinations::new();
+        for route in &routes {
+            if !open.contains_key(&route.destination) {
+                let destination = open_one(config, &route.destination, &unique, &clock)?;
+                open.insert(route.destination.clone(), destination);
+            }
+        }
+        Self::over(receivers, &routes, &open, settings, clock, &unique)
+    }
+
+    /// A worker over destinations that are open already; those of all `routes` must be among them.
+    /// `unique` is a name that no other worker process ever has.
+    ///
+    /// # Errors
+    /// [`SetupError::Destination`] names one that is missing.
+    pub fn over(
+        receivers: Vec<Arc<dyn Work>>,
+        routes: &[Route],
+        destinations: &Destinations,
+        settings: &Settings,
+        clock: Arc<dyn Clock>,
+        unique: &str,
+    ) -> Result<Self, SetupError> {
         let lanes = (routes.len() * receivers.len()).max(1);
         let slots = Slots::new(settings.concurrency, lanes);
         let lane_bytes = (HELD_BYTES_MAX / lanes).clamp(LANE_BYTES.0, LANE_BYTES.1);
-        let name: Arc<str> = file_name(&settings.name).into();
-        let unique = format!("{name}-{}-{:08x}", std::process::id(), rand::random::<u32>());
-        let mut build = Build {
-            config,
-            name,
+        let build = Build {
+            name: settings
+                .name
+                .chars()
+                .take(NAME_CHARS_MAX)
+                .collect::<String>()
+                .into(),
             unique: unique.into(),
             clock,
             tally: Arc::default(),
             tasks: TaskTracker::new(),
             stop: Stop::default(),
-            opened: HashMap::new(),
+            opened: opened(destinations),
         };
         let drains = receivers
             .into_iter()
-            .map(|work| build.drain(work, &routes, &slots, lane_bytes))
+            .map(|work| build.drain(work, routes, &slots, lane_bytes))
             .collect::<Result<_, _>>()?;
         Ok(Self {
             drains,
@@ -143,18 +179,23 @@ async fn waited(tasks: &TaskTracker, most: Duration) -> bool {
     tokio::time::timeout(most, tasks.wait()).await.is_ok()
 }
 
-impl Build<'_> {
+impl Build {
     fn drain(
-        &mut self,
+        &self,
         work: Arc<dyn Work>,
-        routes: &[&Route],
+        routes: &[Route],
         slots: &Slots,
         lane_bytes: usize,
     ) -> Result<Drain, SetupError> {
         let freed = Arc::new(Notify::new());
         let mut lanes = Vec::with_capacity(routes.len());
         for route in routes {
-            let opened = self.opened(&route.destination)?;
+            let missing = || OpenError::Other("is not configured".to_owned());
+            let opened = self
+                .opened
+                .get(&route.destination)
+                .cloned()
+                .ok_or_else(|| SetupError::Destination(route.destination.clone(), missing()))?;
             let items = items_max(&opened, slots, route);
             lanes.push(Lane {
                 route: route.name.as_str().into(),
@@ -179,32 +220,40 @@ impl Build<'_> {
             stop: self.stop.clone(),
         })
     }
+}
 
-    fn opened(&mut self, name: &str) -> Result<Arc<Opened>, SetupError> {
-        if let Some(opened) = self.opened.get(name) {
-            return Ok(Arc::clone(opened));
-        }
-        let wrong = |error| SetupError::Destination(name.to_owned(), error);
-        let configured = self
-            .config
-            .destinations
-            .get(name)
-            .ok_or_else(|| wrong(OpenError::Other("is not configured".to_owned())))?;
-        let opening = Opening {
-            name,
-            settings: &configured.settings,
-            base: self.config.path.parent().unwrap_or(Path::new("")),
-            unique: &self.unique,
-            clock: Arc::clone(&self.clock),
-        };
-        let destination = destinations::open(&configured.kind, &opening).map_err(wrong)?;
-        let opened = Arc::new(Opened {
-            places: Arc::new(Semaphore::new(destination.parallel().max(1))),
-            destination,
-        });
-        self.opened.insert(name.to_owned(), Arc::clone(&opened));
-        Ok(opened)
-    }
+fn open_one(
+    config: &Config,
+    name: &str,
+    unique: &str,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<dyn Destination>, SetupError> {
+    let wrong = |error| SetupError::Destination(name.to_owned(), error);
+    let configured = config
+        .destinations
+        .get(name)
+        .ok_or_else(|| wrong(OpenError::Other("is not configured".to_owned())))?;
+    let opening = Opening {
+        name,
+        settings: &configured.settings,
+        base: config.path.parent().unwrap_or(Path::new("")),
+        unique,
+        clock: Arc::clone(clock),
+    };
+    destinations::open(&configured.kind, &opening).map_err(wrong)
+}
+
+fn opened(destinations: &Destinations) -> HashMap<String, Arc<Opened>> {
+    destinations
+        .iter()
+        .map(|(name, destination)| {
+            let opened = Opened {
+                places: Arc::new(Semaphore::new(destination.parallel().max(1))),
+                destination: Arc::clone(destination),
+            };
+            (name.clone(), Arc::new(opened))
+        })
+        .collect()
 }
 
 /// Room of a lane in deliveries: twice what can be under way, so that the next is here when one is
@@ -218,9 +267,9 @@ fn items_max(opened: &Opened, slots: &Slots, route: &Route) -> usize {
         .max(1)
 }
 
-fn chosen<'r>(routes: &'r [Route], names: &[String]) -> Result<Vec<&'r Route>, SetupError> {
+fn chosen(routes: &[Route], names: &[String]) -> Result<Vec<Route>, SetupError> {
     if names.is_empty() {
-        return Ok(routes.iter().collect());
+        return Ok(routes.to_vec());
     }
     names
         .iter()
@@ -228,6 +277,7 @@ fn chosen<'r>(routes: &'r [Route], names: &[String]) -> Result<Vec<&'r Route>, S
             routes
                 .iter()
                 .find(|route| route.name == *name)
+                .cloned()
                 .ok_or_else(|| SetupError::NoRoute(name.clone()))
         })
         .collect()

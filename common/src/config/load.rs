@@ -8,7 +8,7 @@ use super::known::Known;
 use super::places::Places;
 use super::problems::{About, Finding, Origin, Problem, Problems, directory_of};
 use super::settings::FILE;
-use super::{Config, build, check, mask, raw};
+use super::{Config, build, check, mask, read};
 
 /// Most bytes of a configuration file.
 pub const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -23,7 +23,7 @@ pub const FILE_BYTES_MAX: u64 = 4 << 20;
 /// Everything that is wrong with it, at once, each with its line.
 pub fn load(path: &Path, known: &Known) -> Result<Config, Problems> {
     let failed = |message: String| Problems::of_file(path, message);
-    let text = read(path).map_err(failed)?;
+    let text = text_of(path).map_err(failed)?;
     parse(&text, path, known)
 }
 
@@ -41,7 +41,7 @@ pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems>
         places.clone(),
     );
 
-    let (file, mut findings) = raw::read(root, &FILE, directory_of(path));
+    let (file, mut findings) = read::read(root, &FILE, directory_of(path));
     if !broken.is_empty() {
         return Err(syntax(&origin, &broken, findings));
     }
@@ -53,7 +53,7 @@ pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems>
     Ok(build::build(&file, path, origin, problems))
 }
 
-fn read(path: &Path) -> Result<String, String> {
+fn text_of(path: &Path) -> Result<String, String> {
     use std::io::Read as _;
     let cannot = |error: std::io::Error| format!("cannot be read: {error}");
     let file = std::fs::File::open(path).map_err(cannot)?;

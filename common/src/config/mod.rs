@@ -1,8 +1,8 @@
 //! Configuration, checked: what every role may rely on.
 //!
-//! What was typed is read in [`raw`] along the one table of [`settings`], what no single
-//! value can show is found in [`check`], and every problem is reported at once, each with
-//! its line. Only what passed is turned into the types that stand here.
+//! What was typed is read (`read`) along the one table of settings (`settings`), what no
+//! single value can show is found after that (`check`), and every problem is reported at
+//! once, each with its line. Only what passed is turned into the types that stand here.
 
 mod build;
 mod check;
@@ -14,6 +14,8 @@ mod mask;
 mod places;
 mod problems;
 mod raw;
+mod read;
+mod scalar;
 mod schema;
 mod secrets;
 mod settings;
@@ -37,6 +39,7 @@ pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse};
 pub use problems::{Origin, Problem, Problems, Severity};
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
+pub use suggest::hint;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 /// A whole configuration file that passed all checks.

@@ -3,7 +3,9 @@
 //! Whatever has come in is handled in one go; leases are answered at once, and
 //! what changed is written as one batch, after which settlements are answered.
 //! A commit that took long is followed by a pause, so that workers take a
-//! bounded share of the disk from the deliveries that are coming in.
+//! bounded share of the disk from the deliveries that are coming in. That pause
+//! and the gathering of parked requests are about the disk and the processor, so
+//! they are measured on the real clock; all else is on the clock handed in.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -86,8 +88,8 @@ pub struct Desk {
     after: Vec<After>,
     /// Something happened since parked requests were last looked at.
     stirred: bool,
-    last_try: Duration,
-    rested: Duration,
+    last_try: Instant,
+    rested: Instant,
     expired: Duration,
     kept_house: Duration,
 }
@@ -132,8 +134,8 @@ impl Desk {
             parked: Vec::new(),
             after: Vec::new(),
             stirred: false,
-            last_try: Duration::ZERO,
-            rested: Duration::ZERO,
+            last_try: Instant::now(),
+            rested: Instant::now(),
             expired: Duration::ZERO,
             kept_house: Duration::ZERO,
         }
@@ -172,7 +174,7 @@ impl Desk {
             self.expire();
             self.serve_parked();
             self.keep_house()?;
-            if self.now().mono >= self.rested {
+            if Instant::now() >= self.rested {
                 self.commit(false)?;
             }
         }
@@ -276,11 +278,11 @@ impl Desk {
     }
 
     fn serve_parked(&mut self) {
-        let now = self.now();
-        if self.parked.is_empty() || now.mono < self.last_try + RETRY_PARKED {
+        if self.parked.is_empty() || self.last_try.elapsed() < RETRY_PARKED {
             return;
         }
-        self.last_try = now.mono;
+        let now = self.now();
+        self.last_try = Instant::now();
         self.stirred = false;
         for parked in std::mem::take(&mut self.parked) {
             if parked.reply.is_closed() {
@@ -332,7 +334,7 @@ impl Desk {
             self.engine.commit(&effects.batch)?;
             let took = began.elapsed();
             self.observer.state_committed(effects.batch.0.len(), took);
-            self.rested = self.now().mono + (took * REST).min(REST_MAX);
+            self.rested = Instant::now() + (took * REST).min(REST_MAX);
         }
         for attempt in &effects.attempts {
             self.observer.attempted(&attempt.route, attempt.verdict);
@@ -352,17 +354,19 @@ impl Desk {
     /// How long it may sleep if nobody comes.
     fn patience(&self) -> Duration {
         let now = self.now();
-        let mut wake = self.kept_house + HOUSEKEEPING;
+        let until = |wake: Duration| wake.saturating_sub(now.mono);
+        let mut patience = until(self.kept_house + HOUSEKEEPING);
         if self.lender.has_leases() {
-            wake = wake.min(self.expired + EXPIRY);
+            patience = patience.min(until(self.expired + EXPIRY));
         }
         if !self.after.is_empty() || !self.effects.batch.is_empty() {
-            wake = wake.min(self.rested);
+            patience = patience.min(self.rested.saturating_duration_since(Instant::now()));
         }
         if !self.parked.is_empty() {
-            wake = wake.min(self.wake_for_parked(now).max(self.last_try + RETRY_PARKED));
+            let gathered = RETRY_PARKED.saturating_sub(self.last_try.elapsed());
+            patience = patience.min(until(self.wake_for_parked(now)).max(gathered));
         }
-        wake.saturating_sub(now.mono)
+        patience
     }
 
     /// When a parked request may be served though nothing new has come.

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::attempt::{Attempt, ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, Report};
 use crate::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
-use crate::engine::{Gap, Space, VolumeInfo};
+use crate::engine::{Gap, VolumeInfo};
 use crate::ids::{DeliveryId, LogId, Offset};
 use crate::outcome::{Outcome, Verdict};
 use crate::time::Timestamp;
@@ -429,8 +429,14 @@ pub fn bounded(mut report: Report) -> Report {
 pub struct LogView {
     /// Its name: the first part of every delivery's id.
     pub log: LogId,
+    /// The oldest offset that is there; equal to `next` when nothing is.
+    pub first: Offset,
     /// The offset the next delivery gets.
     pub next: Offset,
+    /// Deliveries that are there.
+    pub deliveries: u64,
+    /// Idempotency keys on disk.
+    pub keys: u64,
     /// Why it takes nothing in just now; absent while it does.
     pub refuses: Option<String>,
     /// Bytes the log takes; absent without a disk.
@@ -439,7 +445,7 @@ pub struct LogView {
     pub free_bytes: Option<u64>,
     /// Its volumes, oldest first.
     pub volumes: Vec<VolumeView>,
-    /// Ranges of offsets that are known to be missing.
+    /// What the last opening found missing.
     pub gaps: Vec<GapView>,
 }
 
@@ -490,15 +496,6 @@ impl From<Gap> for GapView {
             last: gap.last,
             known_lost: gap.known_lost,
         }
-    }
-}
-
-impl LogView {
-    /// Used and free bytes from the engine's own figures.
-    pub fn with_space(mut self, space: Option<Space>) -> Self {
-        self.used_bytes = space.map(|space| space.used);
-        self.free_bytes = space.map(|space| space.free);
-        self
     }
 }
 

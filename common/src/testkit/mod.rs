@@ -1,3 +1,6 @@
 //! Conformance suites, fakes and sample builders for tests.
 
+pub mod clock;
 pub mod engine;
+pub mod log;
+pub mod sample;

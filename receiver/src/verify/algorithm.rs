@@ -87,7 +87,7 @@ impl Mac {
     }
 
     /// Whether one of the signatures is the whole tag, in constant time each.
-    pub fn is_among(self, signatures: &[std::borrow::Cow<'_, [u8]>]) -> bool {
+    pub fn matches_one_of(self, signatures: &[std::borrow::Cow<'_, [u8]>]) -> bool {
         let expected = self.finish();
         signatures.iter().fold(false, |found, signature| {
             found | bool::from(subtle::ConstantTimeEq::ct_eq(&expected[..], &signature[..]))

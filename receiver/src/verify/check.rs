@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::algorithm::Algorithm;
+use super::algorithm::{Algorithm, Mac};
 use super::clock::Tolerance;
 use super::condition;
 use super::json;
 use super::key::{Key, Ready, is_token};
-use super::pipeline::{self, End, VALUES_MAX, Values};
+use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
 use super::request::View;
 use super::scheme::{AllItems, Block, BodyHash, Choice};
@@ -291,7 +291,13 @@ impl<'v> Check<'v, '_, '_> {
             return vec![String::new()];
         }
         let url = url::of(&self.view.request, self.verifier.public_url.as_ref());
-        url::spellings(&url, self.block.variants)
+        let credentials = match self.block.variants {
+            Some(_) => Locator::Basic.read(self.view).ok().flatten(),
+            None => None,
+        };
+        let credentials = credentials.unwrap_or_default().into_iter().next();
+        let credentials = credentials.and_then(|text| String::from_utf8(text.into_owned()).ok());
+        url::spellings(&url, self.block.variants, credentials.as_deref())
     }
 
     fn body_hash(&self, hash: &BodyHash) -> Result<(), Reason> {
@@ -322,9 +328,9 @@ fn made_by(
 ) -> Result<bool, Reason> {
     match key.ready(algorithm) {
         Some(Ready::Mac(start)) => {
-            let mut mac = start.clone();
+            let mut mac = Mac::clone(start);
             template.render(context, &mut |piece| mac.update(piece))?;
-            Ok(mac.is_among(signatures))
+            Ok(mac.matches_one_of(signatures))
         }
         Some(Ready::Public { key }) => {
             let message = template.bytes(context)?;

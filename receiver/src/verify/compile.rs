@@ -266,15 +266,15 @@ fn consistent(fields: &Fields<'_>, block: &Block) {
         fields.problem(&fields.span_of(key), key, message);
     };
     let nothing = algorithms == [Algorithm::None];
-    let token = algorithms == [Algorithm::Equal];
+    let compares = algorithms == [Algorithm::Equal];
     let has_signature = !(block.signatures.is_empty() && block.signatures_any.is_empty());
     if !nothing && !has_signature {
         complain("sig", "is missing: where the signature stands");
     }
-    if !nothing && !token && block.signed.is_empty() {
+    if !nothing && !compares && block.signed.is_empty() {
         complain("signed", "is missing: what is signed, such as `{body}`");
     }
-    if token && !block.signed.is_empty() {
+    if compares && !block.signed.is_empty() {
         complain("signed", "has no meaning where a credential is compared");
     }
     if block.templates().any(Template::uses_time) && block.time.is_empty() {

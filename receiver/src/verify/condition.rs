@@ -87,7 +87,7 @@ impl Test {
             Test::Present(locator) => !values(locator, view).is_empty(),
             Test::Equals(locator, wanted) => values(locator, view)
                 .iter()
-                .any(|value| **value == *wanted.as_bytes()),
+                .any(|value| subtle::ConstantTimeEq::ct_eq(&value[..], wanted.as_bytes()).into()),
         }
     }
 }

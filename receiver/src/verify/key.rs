@@ -197,7 +197,7 @@ impl Modifier {
 
 /// A key made ready for one algorithm.
 pub(crate) enum Ready {
-    Mac(Mac),
+    Mac(Box<Mac>),
     Public {
         key: UnparsedPublicKey<Vec<u8>>,
     },
@@ -208,7 +208,7 @@ pub(crate) enum Ready {
 impl Ready {
     pub fn new(algorithm: Algorithm, key: &[u8]) -> Result<Self, SecretError> {
         if let Some(mac) = Mac::new(algorithm, key) {
-            return Ok(Ready::Mac(mac));
+            return Ok(Ready::Mac(Box::new(mac)));
         }
         let ring: &'static dyn VerificationAlgorithm = match algorithm {
             Algorithm::Ed25519 => &signature::ED25519,

@@ -46,3 +46,7 @@ pub use request::Request;
 pub use sample::SampleRequest;
 pub use sign::{SignError, Signed, Unsigned};
 pub use verifier::{Accepted, PrepareError, SourceKeys, Verdict, Verifier};
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

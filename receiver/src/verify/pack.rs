@@ -342,7 +342,11 @@ fn read(
     let result = Fields::of(&without_options, "", &problems).map(|fields| {
         let scheme = compile::scheme(&fields, values);
         let facts = facts(name, &fields, &scheme, options);
-        let samples = fields.tables("sample").into_iter().map(Sample::read).collect();
+        let samples = fields
+            .tables("sample")
+            .into_iter()
+            .map(Sample::read)
+            .collect();
         let _ = fields.node("options");
         fields.finish();
         Parts {

@@ -425,6 +425,9 @@ fn drop_front(value: Cow<'_, [u8]>, count: usize) -> Cow<'_, [u8]> {
 }
 
 fn position(value: &[u8], needle: &[u8]) -> Option<usize> {
+    if let [only] = needle {
+        return value.iter().position(|byte| byte == only);
+    }
     value
         .windows(needle.len())
         .position(|window| window == needle)

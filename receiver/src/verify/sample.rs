@@ -58,7 +58,10 @@ fn headers(fields: &Fields<'_>) -> Vec<(HeaderName, String)> {
     };
     let mut headers = Vec::new();
     for entry in table.entries() {
-        match (HeaderName::from_bytes(entry.name.as_bytes()), &entry.node.value) {
+        match (
+            HeaderName::from_bytes(entry.name.as_bytes()),
+            &entry.node.value,
+        ) {
             (Ok(name), Value::Text(value)) => headers.push((name, value.clone())),
             _ => table.problem(&entry.span, &entry.name, "expected a header and its text"),
         }
@@ -116,8 +119,8 @@ impl Marks {
     }
 
     fn fill(&self, text: &str) -> String {
-        self.0
-            .iter()
-            .fold(text.to_owned(), |text, (mark, value)| text.replace(mark, value))
+        self.0.iter().fold(text.to_owned(), |text, (mark, value)| {
+            text.replace(mark, value)
+        })
     }
 }

@@ -160,7 +160,9 @@ impl<'s> Draft<'s> {
             return Ok(());
         }
         let keys = self.verifier.keys.get(index);
-        let key = keys.and_then(|keys| keys.first()).ok_or(SignError::NoSecret)?;
+        let key = keys
+            .and_then(|keys| keys.first())
+            .ok_or(SignError::NoSecret)?;
         if let Some(hash) = &block.body_hash {
             self.add_body_hash(hash)?;
         }
@@ -186,7 +188,9 @@ impl<'s> Draft<'s> {
 
     fn signature_place(&self, block: &'s Block) -> Result<&'s Pipeline, SignError> {
         let mut places = block.signatures.iter().chain(&block.signatures_any);
-        places.next().ok_or_else(|| self.unsupported("no place for a signature"))
+        places
+            .next()
+            .ok_or_else(|| self.unsupported("no place for a signature"))
     }
 
     fn add_body_hash(&mut self, hash: &BodyHash) -> Result<(), SignError> {
@@ -228,7 +232,7 @@ impl<'s> Draft<'s> {
     ) -> Result<Vec<u8>, SignError> {
         let made = self.with_view(|view| {
             let template = check::templates(block, view).first()?;
-            let spelled = url::spellings(&self.url, block.variants);
+            let spelled = url::spellings(&self.url, block.variants, None);
             let context = Context {
                 view,
                 url: spelled.first()?,

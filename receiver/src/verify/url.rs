@@ -12,7 +12,8 @@ use super::request::Request;
 ///
 /// An origin (`https://hooks.example.com`) is completed with the request's path
 /// and query. A URL with a path stands for itself, whatever path a proxy made
-/// of it; the query is the request's, or the configured one if that has none.
+/// of it. The query is the request's; a configured query comes first in it,
+/// whether the proxy left it there or not.
 #[derive(Debug, Clone)]
 pub(crate) struct PublicUrl {
     base: String,
@@ -60,9 +61,16 @@ impl PublicUrl {
         match (query(target), &self.query) {
             ("", None) => self.base.clone(),
             ("", Some(own)) => format!("{}?{own}", self.base),
+            (wire, Some(own)) if !extends(wire, own) => format!("{}?{own}&{wire}", self.base),
             (wire, _) => format!("{}?{wire}", self.base),
         }
     }
+}
+
+/// Whether `wire` is `own`, possibly with further parameters behind it.
+fn extends(wire: &str, own: &str) -> bool {
+    wire.strip_prefix(own)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('&'))
 }
 
 /// The query of a target or URL, without `?` and without a fragment.
@@ -89,10 +97,17 @@ pub(crate) enum Variants {
 const SPELLINGS_MAX: usize = 32;
 
 /// The spellings to try, most likely first.
-pub(crate) fn spellings(url: &str, variants: Option<Variants>) -> Vec<String> {
+///
+/// `credentials` are those of an `Authorization: Basic` header, which is what
+/// becomes of a user in the URL on its way.
+pub(crate) fn spellings(
+    url: &str,
+    variants: Option<Variants>,
+    credentials: Option<&str>,
+) -> Vec<String> {
     match variants {
         None => vec![url.to_owned()],
-        Some(Variants::Twilio) => twilio(url),
+        Some(Variants::Twilio) => twilio(url, credentials),
         Some(Variants::HubSpot) => hubspot(url),
     }
 }
@@ -138,9 +153,14 @@ fn split(url: &str) -> Option<Parts<'_>> {
 /// escapes some characters of the query: <https://www.twilio.com/docs/usage/security>
 /// and what its SDKs try. None of this weakens the check: each candidate needs
 /// its own signature under the same secret.
-fn twilio(url: &str) -> Vec<String> {
+fn twilio(url: &str, credentials: Option<&str>) -> Vec<String> {
     let Some(parts) = split(url) else {
         return vec![url.to_owned()];
+    };
+    let from_header = credentials.map(|user| format!("{user}@"));
+    let userinfo = match parts.userinfo {
+        "" => from_header.as_deref().unwrap_or(""),
+        given => given,
     };
     let default_port = match parts.scheme {
         "https" | "wss" => ":443",
@@ -159,7 +179,7 @@ fn twilio(url: &str) -> Vec<String> {
     }
     let mut out: Vec<String> = Vec::new();
     for tail in &tails {
-        for userinfo in ["", parts.userinfo] {
+        for userinfo in ["", userinfo] {
             for port in ports {
                 let candidate = format!("{}://{userinfo}{}{port}{tail}", parts.scheme, parts.host);
                 if out.len() < SPELLINGS_MAX && !out.contains(&candidate) {
@@ -286,6 +306,15 @@ mod tests {
             public.complete("/in/x?t=1&bodySHA256=ab"),
             "https://h.example/in/x?t=1&bodySHA256=ab"
         );
+        assert_eq!(
+            public.complete("/in/x?bodySHA256=ab"),
+            "https://h.example/in/x?t=1&bodySHA256=ab"
+        );
+        // The first field of a form cannot be moved into the query.
+        assert_eq!(
+            public.complete("/in/x?t=1From1"),
+            "https://h.example/in/x?t=1&t=1From1"
+        );
     }
 
     #[test]
@@ -304,7 +333,7 @@ mod tests {
 
     #[test]
     fn twilio_spellings_cover_ports_users_and_escapes_and_stay_few() {
-        let got = twilio("https://u:p@h.example/in?q=it%27s+%40home#rc=5");
+        let got = twilio("https://u:p@h.example/in?q=it%27s+%40home#rc=5", None);
         assert_eq!(got[0], "https://h.example/in?q=it%27s+%40home");
         for wanted in [
             "https://u:p@h.example:443/in?q=it%27s+%40home",
@@ -317,9 +346,12 @@ mod tests {
         assert!(got.iter().all(|url| !url.contains('#')));
         assert!(got.len() <= SPELLINGS_MAX);
         assert_eq!(
-            twilio("http://[::1]:8080/x"),
+            twilio("http://[::1]:8080/x", None),
             ["http://[::1]:8080/x", "http://[::1]/x"]
         );
-        assert_eq!(twilio("https://h/x"), ["https://h/x", "https://h:443/x"]);
+        assert_eq!(
+            twilio("https://h/x", None),
+            ["https://h/x", "https://h:443/x"]
+        );
     }
 }

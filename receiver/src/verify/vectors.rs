@@ -27,9 +27,15 @@ const ALIASES: &[(&str, &str)] = &[("basic-auth", "basic")];
 #[derive(Debug, thiserror::Error)]
 pub enum VectorsError {
     #[error("{}: {error}", path.display())]
-    Read { path: PathBuf, error: std::io::Error },
+    Read {
+        path: PathBuf,
+        error: std::io::Error,
+    },
     #[error("{file}: {error}")]
-    Format { file: String, error: serde_json::Error },
+    Format {
+        file: String,
+        error: serde_json::Error,
+    },
 }
 
 /// What came out, for all files.
@@ -99,10 +105,11 @@ pub fn run(registry: &Registry, files: &[impl AsRef<Path>]) -> Result<Report, Ve
 /// # Errors
 /// [`VectorsError::Format`] if it is no array of vectors.
 pub fn run_text(registry: &Registry, file: &str, text: &str) -> Result<FileReport, VectorsError> {
-    let vectors: Vec<Vector> = serde_json::from_str(text).map_err(|error| VectorsError::Format {
-        file: file.to_owned(),
-        error,
-    })?;
+    let vectors: Vec<Vector> =
+        serde_json::from_str(text).map_err(|error| VectorsError::Format {
+            file: file.to_owned(),
+            error,
+        })?;
     let mut report = FileReport {
         file: file.to_owned(),
         ..FileReport::default()
@@ -259,9 +266,11 @@ impl Vector {
         let secrets = self.secret.iter().chain(self.more_secrets.iter().flatten());
         let config = self.config.clone().unwrap_or_default();
         let text = |name: &str| config.get(name)?.as_str().map(str::to_owned);
-        let options = pack.facts().options.iter().filter_map(|option| {
-            text(&option.name).map(|value| (option.name.clone(), value))
-        });
+        let options = pack
+            .facts()
+            .options
+            .iter()
+            .filter_map(|option| text(&option.name).map(|value| (option.name.clone(), value)));
         SourceKeys {
             secrets: secrets
                 .enumerate()
@@ -316,7 +325,11 @@ impl Vector {
 
     fn compare_handshake(&self, pack: &Pack, outcome: &Outcome) -> Vec<Difference> {
         let Some(expected) = &self.response else {
-            return vec![Difference::new("response", "a response", "none in the vector")];
+            return vec![Difference::new(
+                "response",
+                "a response",
+                "none in the vector",
+            )];
         };
         let reply = match &outcome.verdict {
             Ok(Verdict::Handshake(reply)) => reply,
@@ -349,14 +362,21 @@ impl Vector {
                 .iter()
                 .find(|(other, _)| other.as_str() == name)
                 .map(|(_, value)| String::from_utf8_lossy(value.as_bytes()).into_owned());
-            found.extend(Difference::unless_same("headers", &Some(expected.clone()), &got));
+            found.extend(Difference::unless_same(
+                "headers",
+                &Some(expected.clone()),
+                &got,
+            ));
         }
         let effect = match &reply.effect {
             None => None,
             Some(Effect::StoreSecret(_)) => Some("store-secret"),
             Some(Effect::Fetch(_)) => Some("fetch"),
         };
-        let expected = expected.effect.as_deref().map(|e| e.split(':').next().unwrap_or(e));
+        let expected = expected
+            .effect
+            .as_deref()
+            .map(|e| e.split(':').next().unwrap_or(e));
         found.extend(Difference::unless_same("effect", &expected, &effect));
         found
     }

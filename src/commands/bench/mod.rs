@@ -13,6 +13,7 @@ mod request;
 pub mod server;
 mod subject;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -94,7 +95,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// A line per row as it comes; the table comes at the end.
 fn narrate(args: &Args, row: &Row) {
     if !args.output.json {
-        anstream::eprintln!(
+        let _ = writeln!(
+            anstream::stderr(),
             "{:<26} {:>4} connections  {:>9.0} acks/s",
             row.system.title(),
             row.connections,

@@ -80,7 +80,7 @@ pub fn all(scene: &Scene, genuine: usize) -> anyhow::Result<Vec<Event>> {
         if number % FORGED_ONE_IN == 3 {
             events.push(signer.forged(number / FORGED_ONE_IN, &event)?);
         }
-        if number % REPEATED_ONE_IN == 7 {
+        if number / SENDERS.len() % REPEATED_ONE_IN == 7 {
             repeats.push(Event {
                 kind: Kind::Repeated,
                 ..event.clone()
@@ -88,7 +88,7 @@ pub fn all(scene: &Scene, genuine: usize) -> anyhow::Result<Vec<Event>> {
         }
         events.push(event);
         // a repeat comes when its first is long answered, or while it is under way
-        if number % REPEATED_ONE_IN == 9 && number % (2 * REPEATED_ONE_IN) == 9 {
+        if number % (2 * REPEATED_ONE_IN) == 9 {
             events.append(&mut repeats);
         }
     }

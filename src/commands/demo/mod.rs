@@ -13,6 +13,7 @@ mod sender;
 mod service;
 mod sink;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -76,7 +77,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 /// A line of what goes on; to stderr, so that stdout is the report alone.
 fn say(args: &Args, text: &str) {
     if !args.output.json {
-        anstream::eprintln!("{text}");
+        // whoever went away does not want to know
+        let _ = writeln!(anstream::stderr(), "{text}");
     }
 }
 
@@ -157,8 +159,12 @@ impl Stage {
         senders: &Senders,
         total: u64,
     ) -> anyhow::Result<()> {
-        senders.until_answered(total * 2 / 5).await;
+        // all connections busy, so that requests are under way when it dies
+        senders.until_answered(total * 7 / 20).await;
+        senders.hurry(true);
+        senders.until_answered(total * 8 / 20).await;
         let killed = service.kill_receiver()?;
+        senders.hurry(false);
         let at = Instant::now();
         say(args, &format!("receiver (process {killed}) killed with -9"));
         service.until_ready_again(killed).await?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ pub struct Senders {
     /// Tries that were not answered with 2xx for no fault of the sender.
     resent: AtomicU64,
     changed: Notify,
+    hurry: AtomicBool,
     books: Mutex<Books>,
 }
 
@@ -72,8 +73,14 @@ impl Senders {
             answered: AtomicU64::new(0),
             resent: AtomicU64::new(0),
             changed: Notify::new(),
+            hurry: AtomicBool::new(false),
             books: Mutex::default(),
         }))
+    }
+
+    /// From now on as fast as possible, or at the usual pace again.
+    pub fn hurry(&self, hurry: bool) {
+        self.hurry.store(hurry, Ordering::Relaxed);
     }
 
     /// How many were answered.
@@ -122,7 +129,9 @@ impl Senders {
         let mut pace = tokio::time::interval(PACE);
         pace.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            pace.tick().await;
+            if !self.hurry.load(Ordering::Relaxed) {
+                pace.tick().await;
+            }
             let index = self.next.fetch_add(1, Ordering::Relaxed);
             let Some(event) = self.events.get(index) else {
                 return Ok(());

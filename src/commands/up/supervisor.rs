@@ -115,6 +115,10 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
     // the rest of the events are only drained, so that no seat waits for us
     let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
     stop_workers.send_replace(true);
+    if ending.is_err() {
+        // there is no receiver that workers could still need
+        stop_receiver.send_replace(true);
+    }
     for worker in workers {
         let _ = worker.await;
     }
@@ -282,7 +286,8 @@ fn start(plan: &Plan, seat: Seat) -> anyhow::Result<(Child, tokio::net::UnixStre
         prefix: (!plan.json).then(|| seat.name()),
     })?;
     if seat == Seat::Receiver {
-        lifeline::hand_over(&ours, &plan.sockets.public, &plan.sockets.private)?;
+        let listeners = &plan.sockets.listeners;
+        lifeline::hand_over(&ours, &listeners.public, &listeners.private)?;
     }
     ours.set_nonblocking(true)?;
     let ours = tokio::net::UnixStream::from_std(ours).context("cannot watch a child")?;

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use creel_common::attempt::Report;
+use creel_common::config::{DestinationKinds, hint};
 use creel_common::delivery::Delivery;
 use creel_common::ids::DeliveryId;
 use creel_common::outcome::Outcome;
@@ -199,10 +200,20 @@ fn find(name: &str) -> Option<&'static Kind> {
 }
 
 fn unknown_kind(kind: &str) -> String {
-    let names = names();
-    match settings::nearest(kind, names.iter().copied()) {
-        Some(near) => format!("unknown type `{kind}`; did you mean `{near}`?"),
-        None => format!("unknown type `{kind}`; there are {}", names.join(", ")),
+    format!("unknown type `{kind}`{}", hint(kind, names()))
+}
+
+/// [`KINDS`] as the configuration's check asks for them.
+#[derive(Debug, Clone, Copy)]
+pub struct Kinds;
+
+impl DestinationKinds for Kinds {
+    fn names(&self) -> Vec<&'static str> {
+        names()
+    }
+
+    fn check(&self, kind: &str, settings: &toml::Table) -> Vec<Problem> {
+        check(kind, settings)
     }
 }
 
@@ -217,7 +228,10 @@ mod tests {
     fn an_unknown_kind_is_told_what_it_may_have_meant() {
         let problems = check("htpt", &toml::Table::new());
         assert_eq!(problems[0].0, "type");
-        assert!(problems[0].1.contains("did you mean `http`?"), "{problems:?}");
+        assert!(
+            problems[0].1.contains("did you mean `http`?"),
+            "{problems:?}"
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use creel_common::config::{hint, parse_duration, parse_size, show_duration, show_size};
 use creel_common::secret::SecretRef;
 use ipnet::IpNet;
 use toml::{Table, Value};
@@ -72,12 +73,19 @@ impl<'a> Reader<'a> {
         match value.as_str().and_then(parse_duration) {
             Some(duration) if duration >= bounds.0 && duration <= bounds.1 => duration,
             Some(_) => {
-                let message = format!("must be between {:?} and {:?}", bounds.0, bounds.1);
+                let message = format!(
+                    "must be between {} and {}",
+                    show_duration(bounds.0),
+                    show_duration(bounds.1)
+                );
                 self.problem(key, message);
                 default
             }
             None => {
-                self.problem(key, "expected a duration with a unit, such as \"30s\" or \"1h\"");
+                self.problem(
+                    key,
+                    "expected a duration with a unit, such as \"30s\" or \"1h\"",
+                );
                 default
             }
         }
@@ -91,7 +99,7 @@ impl<'a> Reader<'a> {
         match value.as_str().and_then(parse_size) {
             Some(size) if size >= min => size,
             Some(_) => {
-                self.problem(key, format!("must be at least {min} bytes"));
+                self.problem(key, format!("must be at least {}", show_size(min)));
                 default
             }
             None => {
@@ -174,11 +182,7 @@ impl<'a> Reader<'a> {
             if self.known.contains(&key.as_str()) {
                 continue;
             }
-            let message = match nearest(key, self.known.iter().copied()) {
-                Some(near) => format!("unknown key; did you mean `{near}`?"),
-                None if self.known.is_empty() => "unknown key; there are none".to_owned(),
-                None => format!("unknown key; there are {}", self.known.join(", ")),
-            };
+            let message = format!("unknown key{}", hint(key, self.known.iter().copied()));
             self.problems.push((key.clone(), message));
         }
         self.problems
@@ -191,47 +195,4 @@ pub(super) fn based(reference: SecretRef, base: &Path) -> SecretRef {
         SecretRef::File(path) => SecretRef::File(base.join(path)),
         env @ SecretRef::Env(_) => env,
     }
-}
-
-/// The one of `known` that `typed` most likely meant.
-pub(super) fn nearest<'k>(typed: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
-    known
-        .map(|candidate| (strsim::damerau_levenshtein(typed, candidate), candidate))
-        .min()
-        .filter(|(distance, candidate)| *distance <= candidate.len().div_ceil(3))
-        .map(|(_, candidate)| candidate)
-}
-
-fn parse_duration(text: &str) -> Option<Duration> {
-    let (number, unit) = number_and_unit(text)?;
-    let millis: u64 = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return None,
-    };
-    number.checked_mul(millis).map(Duration::from_millis)
-}
-
-fn parse_size(text: &str) -> Option<u64> {
-    let (number, unit) = number_and_unit(text)?;
-    let bytes: u64 = match unit {
-        "B" => 1,
-        "KiB" => 1 << 10,
-        "MiB" => 1 << 20,
-        "GiB" => 1 << 30,
-        "KB" => 1000,
-        "MB" => 1_000_000,
-        "GB" => 1_000_000_000,
-        _ => return None,
-    };
-    number.checked_mul(bytes)
-}
-
-fn number_and_unit(text: &str) -> Option<(u64, &str)> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    Some((number.parse().ok()?, unit))
 }

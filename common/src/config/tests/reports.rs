@@ -52,6 +52,21 @@ creel.toml has 7 problems
     );
 }
 
+/// The slips that the reference shows, in its first example.
+#[test]
+fn the_report_in_the_reference_is_a_real_one() {
+    let reference = include_str!("../../../../docs/CONFIG.md");
+    let example = reference.split("```toml\n").nth(1).unwrap();
+    let example = example.split("```").next().unwrap();
+    let slipped = example
+        .replacen("provider =", "provdier =", 1)
+        .replacen("destination = \"builds\"", "destination = \"bulids\"", 1)
+        .replacen("max = \"1h\"", "max = 3600", 1);
+    let problems = parse(&slipped, Path::new("creel.toml"), &Known::default()).unwrap_err();
+    let shown = format!("```\ncreel: {problems}\n```");
+    assert!(reference.contains(&shown), "{shown}");
+}
+
 #[test]
 fn a_terminal_is_shown_the_lines() {
     let text = "[log]\nretention = 7 # days\n";

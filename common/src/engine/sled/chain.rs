@@ -33,6 +33,8 @@ pub(super) struct Chain {
     uses: AtomicU64,
     /// Highest number ever given to a volume.
     highest: AtomicU64,
+    /// Offsets found missing when an index was rebuilt: first and end. To be recorded.
+    missing: Mutex<Vec<(Offset, Offset)>>,
 }
 
 #[derive(Debug, Default)]
@@ -174,9 +176,12 @@ impl Chain {
     }
 
     fn keep_open(&self, volume: Volume) -> Result<Arc<Volume>, EngineError> {
-        // its index file was damaged and has been rebuilt
+        // its index file may have been damaged, and is rebuilt then
         let footer = volume.seal()?;
         let volume = Arc::new(volume);
+        if let Some((first, end)) = self.span(volume.number) {
+            self.missing.lock().extend(missing(&volume, first, end));
+        }
         let mut slots = self.slots.write();
         let slot = slots
             .get_mut(&volume.number)
@@ -255,6 +260,11 @@ impl Chain {
         let mut push = |block, bytes: &[u8]| entries.push(index::entry(block, bytes));
         let found = index::read(&path, &mut push).map_err(failed(&path))?;
         Ok(found.footer.map(|_| entries))
+    }
+
+    /// Offsets newly found missing; answered once.
+    pub(super) fn take_missing(&self) -> Vec<(Offset, Offset)> {
+        std::mem::take(&mut *self.missing.lock())
     }
 
     /// First offset and end of a volume that nothing is appended to any more.
@@ -392,6 +402,7 @@ impl Opening {
             opening: Mutex::new(()),
             uses: AtomicU64::new(0),
             highest: AtomicU64::new(self.highest),
+            missing: Mutex::new(Vec::new()),
         };
         Ok(Recovered {
             chain,
@@ -446,6 +457,17 @@ impl Sealed {
             bytes: size("db") + size(index::FILE),
         }
     }
+}
+
+/// Stretches between `first` and `end` in which a volume holds nothing.
+fn missing(volume: &Volume, first: Offset, end: Offset) -> Vec<(Offset, Offset)> {
+    let mut held = Stretches::default();
+    held.add(1, first);
+    for (first, end) in volume.stretches() {
+        held.add(first, end);
+    }
+    held.add(end, Offset::MAX);
+    held.holes()
 }
 
 /// Makes a new volume and opens it.

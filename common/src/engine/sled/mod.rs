@@ -117,8 +117,16 @@ struct Shared {
     state: State,
     attempts: Attempts,
     watch: Watch,
-    /// Why nothing more is taken.
-    stopped: Mutex<Option<String>>,
+    taking: Mutex<Taking>,
+}
+
+/// Whether the log takes more.
+#[derive(Debug)]
+enum Taking {
+    Open,
+    Closed,
+    /// After the first error, which is final.
+    Failed(String),
 }
 
 #[derive(Debug)]
@@ -207,6 +215,15 @@ fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
     Ok(format)
 }
 
+/// The gap that is `first .. end`.
+fn gap(first: Offset, end: Offset, known_lost: bool) -> Gap {
+    Gap {
+        first,
+        last: end - 1,
+        known_lost,
+    }
+}
+
 /// Where the log goes on, and what is missing.
 struct Recovery {
     next: Offset,
@@ -215,11 +232,6 @@ struct Recovery {
 
 /// Compares what volumes and records hold with what is remembered to have been there.
 fn recover(found: &Recovered, spans: &Spans, marks: Option<Marks>) -> Recovery {
-    let gap = |first, end, known_lost| Gap {
-        first,
-        last: end - 1,
-        known_lost,
-    };
     let mut covered = spans.all();
     covered.merge(&found.held);
     let mut lost: Vec<Gap> = covered
@@ -287,7 +299,7 @@ impl Shared {
             spans: Mutex::new(spans),
             state,
             attempts,
-            stopped: Mutex::new(None),
+            taking: Mutex::new(Taking::Open),
         };
         shared.reserve(shared.opened.next)?;
         Ok(shared)
@@ -307,9 +319,10 @@ impl Shared {
     }
 
     fn refuse_stopped(&self) -> Result<(), EngineError> {
-        match &*self.stopped.lock() {
-            Some(why) => Err(EngineError::Failed(why.clone())),
-            None => Ok(()),
+        match &*self.taking.lock() {
+            Taking::Open => Ok(()),
+            Taking::Closed => Err(EngineError::Failed("the log is closed".to_owned())),
+            Taking::Failed(why) => Err(EngineError::Failed(why.clone())),
         }
     }
 
@@ -321,7 +334,7 @@ impl Shared {
         let written = catch_unwind(AssertUnwindSafe(write))
             .unwrap_or_else(|p| Err(EngineError::Failed(database::panic_text(&*p))));
         if let Err(e) = &written {
-            self.stopped.lock().get_or_insert(e.to_string());
+            *self.taking.lock() = Taking::Failed(e.to_string());
         }
         written
     }
@@ -449,12 +462,24 @@ impl Shared {
             return;
         };
         tracing::error!(%error, first, end, "lost");
-        let gap = Gap {
-            first,
-            last: end - 1,
-            known_lost: true,
-        };
-        if let Err(e) = self.spans.lock().add_gaps(&[gap]) {
+        self.note_lost(&[(first, end)]);
+    }
+
+    /// Records what reading found missing in volumes.
+    fn note_missing(&self) {
+        let missing = self.chain.take_missing();
+        if !missing.is_empty() {
+            tracing::error!(?missing, "lost");
+            self.note_lost(&missing);
+        }
+    }
+
+    fn note_lost(&self, spans: &[(Offset, Offset)]) {
+        let gaps: Vec<Gap> = spans
+            .iter()
+            .map(|&(first, end)| gap(first, end, true))
+            .collect();
+        if let Err(e) = self.spans.lock().add_gaps(&gaps) {
             tracing::error!(error = %e, "cannot record what is lost");
         }
     }
@@ -465,17 +490,9 @@ impl Shared {
             return Ok(());
         }
         let target = at_least.max(self.ceiling.load(Ordering::Acquire));
-        let mut gaps = vec![Gap {
-            first: next,
-            last: at_least - 1,
-            known_lost: true,
-        }];
+        let mut gaps = vec![gap(next, at_least, true)];
         if at_least < target {
-            gaps.push(Gap {
-                first: at_least,
-                last: target - 1,
-                known_lost: false,
-            });
+            gaps.push(gap(at_least, target, false));
         }
         self.spans.lock().add_gaps(&gaps)?;
         self.next.store(target, Ordering::Release);
@@ -485,12 +502,8 @@ impl Shared {
     /// Syncs everything and marks the shutdown clean.
     fn finish(&self) -> Result<(), EngineError> {
         let writer = self.writer.lock();
-        let mut stopped = self.stopped.lock();
-        if let Some(why) = &*stopped {
-            return Err(EngineError::Failed(why.clone()));
-        }
-        *stopped = Some("the log is closed".to_owned());
-        drop(stopped);
+        self.refuse_stopped()?;
+        *self.taking.lock() = Taking::Closed;
         writer.current.flush()?;
         self.state.flush()?;
         self.chain.seal_full()?;
@@ -558,11 +571,14 @@ impl Engine for SledEngine {
                 Err(_) => break,
             }
         }
+        self.shared.note_missing();
         Ok(found)
     }
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
-        self.shared.chain.entries(volume)
+        let entries = self.shared.chain.entries(volume);
+        self.shared.note_missing();
+        entries
     }
 
     fn volumes(&self) -> Vec<VolumeInfo> {
@@ -573,8 +589,6 @@ impl Engine for SledEngine {
     fn remove_volume(&self, number: u64) -> Result<(), EngineError> {
         let shared = &self.shared;
         shared.refuse_stopped()?;
-        // not while the keeper seals it
-        let _prepared = shared.prepared.lock();
         let span = shared.chain.full_span(number).ok_or_else(|| {
             EngineError::Failed(format!("volume {number} is not there or not sealed"))
         })?;
@@ -630,6 +644,9 @@ impl Engine for SledEngine {
     }
 
     fn close(&self) -> Result<(), EngineError> {
+        if matches!(*self.shared.taking.lock(), Taking::Closed) {
+            return Ok(());
+        }
         self.keeper.lock().stop();
         let finished = self.shared.finish();
         self.watcher.lock().stop();

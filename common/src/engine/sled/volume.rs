@@ -6,12 +6,13 @@
 //! its content.
 
 use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 
-use super::database::{self, OpenError, VALUE_BYTES_MAX, sled_failed};
+use super::database::{self, OpenError, VALUE_BYTES_MAX, panic_text, sled_failed};
 use super::files::{Cursor, failed, put_u32};
 use super::index::{self, BlockRef, Footer, IndexWriter};
 use crate::engine::{Block, EngineError, IndexEntry};
@@ -122,7 +123,13 @@ impl Volume {
             index: Mutex::new(None),
         };
         if found.footer.is_none() {
-            volume.catch_up(found.valid_bytes)?;
+            // sled may panic on what it reads
+            catch_unwind(AssertUnwindSafe(|| volume.catch_up(found.valid_bytes)))
+                .map_err(|p| OpenError::Damaged(panic_text(&*p)))?
+                .map_err(|e| match e {
+                    EngineError::Damaged(why) => OpenError::Damaged(why),
+                    e => OpenError::Failed(e),
+                })?;
         }
         Ok(volume)
     }
@@ -162,7 +169,7 @@ impl Volume {
         let mut orphans = Vec::new();
         let mut head_of = None;
         for entry in self.db.range(key(from, 0)..) {
-            let (key, value) = entry.map_err(|e| self.failed(&e))?;
+            let (key, value) = entry.map_err(|e| self.unreadable(from, &e))?;
             let Some((first, piece)) = parse_key(&key) else {
                 continue;
             };
@@ -295,13 +302,25 @@ impl Volume {
     }
 
     fn get(&self, first: Offset, piece: u16) -> Result<Option<sled::IVec>, EngineError> {
-        let found = self.db.get(key(first, piece));
-        found.map_err(|e| match e {
+        // sled may panic on a page that is not what it wrote
+        let found = catch_unwind(AssertUnwindSafe(|| self.db.get(key(first, piece))));
+        match found {
+            Ok(found) => found.map_err(|e| self.unreadable(first, &e)),
+            Err(panic) => Err(EngineError::Damaged(format!(
+                "volume {}, offset {first}: {}",
+                self.number,
+                panic_text(&*panic)
+            ))),
+        }
+    }
+
+    fn unreadable(&self, first: Offset, error: &sled::Error) -> EngineError {
+        match error {
             sled::Error::Corruption { .. } => {
-                EngineError::Damaged(format!("volume {}, offset {first}: {e}", self.number))
+                EngineError::Damaged(format!("volume {}, offset {first}: {error}", self.number))
             }
-            e => self.failed(&e),
-        })
+            error => self.failed(error),
+        }
     }
 
     /// Reads a block back, checked.

@@ -31,7 +31,9 @@ impl Current {
             .open(&path)?;
         // another process that is just starting may have taken the empty file for a leftover
         if !lock(&file)? || !is_at(&file, &path)? {
-            return Err(io::Error::other("the new file was taken by another process"));
+            return Err(io::Error::other(
+                "the new file was taken by another process",
+            ));
         }
         sync_dir(dir)?;
         Ok(Self {

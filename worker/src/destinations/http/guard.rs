@@ -19,32 +19,32 @@ const fn v6(segments: [u16; 8], bits: u8) -> Ipv6Net {
 
 /// Never connected to, whatever `allow` says.
 const NEVER_V4: [Ipv4Net; 7] = [
-    v4(0, 0, 0, 0, 8),         // this network; Linux takes 0.0.0.0 for localhost
-    v4(169, 254, 0, 0, 16),    // link-local: metadata of AWS, Azure, GCP, …
+    v4(0, 0, 0, 0, 8),          // this network; Linux takes 0.0.0.0 for localhost
+    v4(169, 254, 0, 0, 16),     // link-local: metadata of AWS, Azure, GCP, …
     v4(100, 100, 100, 200, 32), // metadata of Alibaba
-    v4(192, 0, 0, 192, 32),    // metadata of Oracle
-    v4(168, 63, 129, 16, 32),  // Azure's host
-    v4(224, 0, 0, 0, 4),       // multicast
+    v4(192, 0, 0, 192, 32),     // metadata of Oracle
+    v4(168, 63, 129, 16, 32),   // Azure's host
+    v4(224, 0, 0, 0, 4),        // multicast
     v4(255, 255, 255, 255, 32), // broadcast
 ];
 
 const NEVER_V6: [Ipv6Net; 5] = [
-    v6([0; 8], 128),                                     // unspecified
-    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),               // link-local
-    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),                // multicast
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128),      // metadata of AWS
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),       // metadata of GCP
+    v6([0; 8], 128),                                // unspecified
+    v6([0xfe80, 0, 0, 0, 0, 0, 0, 0], 10),          // link-local
+    v6([0xff00, 0, 0, 0, 0, 0, 0, 0], 8),           // multicast
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254], 128), // metadata of AWS
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),  // metadata of GCP
 ];
 
 /// Connected to only where `allow` names them.
 const PRIVATE_V4: [Ipv4Net; 12] = [
     v4(10, 0, 0, 0, 8),
-    v4(100, 64, 0, 0, 10),   // carrier-grade NAT
-    v4(127, 0, 0, 0, 8),     // loopback
+    v4(100, 64, 0, 0, 10), // carrier-grade NAT
+    v4(127, 0, 0, 0, 8),   // loopback
     v4(172, 16, 0, 0, 12),
-    v4(192, 0, 0, 0, 24),    // protocol assignments
-    v4(192, 0, 2, 0, 24),    // documentation
-    v4(192, 88, 99, 0, 24),  // 6to4 relays
+    v4(192, 0, 0, 0, 24),   // protocol assignments
+    v4(192, 0, 2, 0, 24),   // documentation
+    v4(192, 88, 99, 0, 24), // 6to4 relays
     v4(192, 168, 0, 0, 16),
     v4(198, 18, 0, 0, 15),   // benchmarks
     v4(198, 51, 100, 0, 24), // documentation
@@ -53,14 +53,14 @@ const PRIVATE_V4: [Ipv4Net; 12] = [
 ];
 
 const PRIVATE_V6: [Ipv6Net; 8] = [
-    v6([0, 0, 0, 0, 0, 0, 0, 1], 128),              // loopback
-    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),       // local NAT64
-    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),           // discard
-    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),          // Teredo
-    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32),      // documentation
-    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),          // documentation
-    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),           // unique local
-    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),          // site-local
+    v6([0, 0, 0, 0, 0, 0, 0, 1], 128),         // loopback
+    v6([0x64, 0xff9b, 1, 0, 0, 0, 0, 0], 48),  // local NAT64
+    v6([0x100, 0, 0, 0, 0, 0, 0, 0], 64),      // discard
+    v6([0x2001, 0, 0, 0, 0, 0, 0, 0], 32),     // Teredo
+    v6([0x2001, 0xdb8, 0, 0, 0, 0, 0, 0], 32), // documentation
+    v6([0x3fff, 0, 0, 0, 0, 0, 0, 0], 20),     // documentation
+    v6([0xfc00, 0, 0, 0, 0, 0, 0, 0], 7),      // unique local
+    v6([0xfec0, 0, 0, 0, 0, 0, 0, 0], 10),     // site-local
 ];
 
 /// Why an address is not connected to.
@@ -150,7 +150,12 @@ mod tests {
 
     #[test]
     fn public_addresses_are_connected_to() {
-        for address in ["1.1.1.1", "93.184.216.34", "2606:4700::1111", "64:ff9b::101:101"] {
+        for address in [
+            "1.1.1.1",
+            "93.184.216.34",
+            "2606:4700::1111",
+            "64:ff9b::101:101",
+        ] {
             assert_eq!(check(&guard(&[]), address), Ok(()), "{address}");
         }
     }
@@ -158,11 +163,31 @@ mod tests {
     #[test]
     fn private_addresses_are_refused_in_every_form() {
         for address in [
-            "10.0.0.1", "100.64.0.1", "127.0.0.1", "127.255.255.255", "172.16.0.1",
-            "172.31.255.255", "192.0.0.1", "192.0.2.1", "192.168.1.1", "198.18.0.1",
-            "198.19.255.255", "198.51.100.1", "203.0.113.1", "240.0.0.1", "::1", "fc00::1",
-            "fd12::1", "2001:0:1::1", "2001:db8::1", "::ffff:10.0.0.1", "::10.0.0.1",
-            "64:ff9b::7f00:1", "64:ff9b:1::1", "2002:7f00:1::", "2002:c0a8:101::1",
+            "10.0.0.1",
+            "100.64.0.1",
+            "127.0.0.1",
+            "127.255.255.255",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.0.0.1",
+            "192.0.2.1",
+            "192.168.1.1",
+            "198.18.0.1",
+            "198.19.255.255",
+            "198.51.100.1",
+            "203.0.113.1",
+            "240.0.0.1",
+            "::1",
+            "fc00::1",
+            "fd12::1",
+            "2001:0:1::1",
+            "2001:db8::1",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::7f00:1",
+            "64:ff9b:1::1",
+            "2002:7f00:1::",
+            "2002:c0a8:101::1",
         ] {
             assert!(
                 matches!(check(&guard(&[]), address), Err(Refused::Private(_))),
@@ -175,10 +200,26 @@ mod tests {
     fn link_local_and_metadata_addresses_are_refused_whatever_is_allowed() {
         let everything = guard(&["0.0.0.0/0", "::/0"]);
         for address in [
-            "0.0.0.0", "0.1.2.3", "169.254.169.254", "169.254.0.1", "100.100.100.200",
-            "168.63.129.16", "192.0.0.192", "224.0.0.1", "255.255.255.255", "::", "fe80::1",
-            "febf::1", "ff02::1", "fd00:ec2::254", "fd20:ce::254", "::ffff:169.254.169.254",
-            "::169.254.169.254", "64:ff9b::a9fe:a9fe", "2002:a9fe:a9fe::1", "::ffff:0.0.0.0",
+            "0.0.0.0",
+            "0.1.2.3",
+            "169.254.169.254",
+            "169.254.0.1",
+            "100.100.100.200",
+            "168.63.129.16",
+            "192.0.0.192",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "fe80::1",
+            "febf::1",
+            "ff02::1",
+            "fd00:ec2::254",
+            "fd20:ce::254",
+            "::ffff:169.254.169.254",
+            "::169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::ffff:0.0.0.0",
         ] {
             assert!(
                 matches!(check(&everything, address), Err(Refused::Never(_))),

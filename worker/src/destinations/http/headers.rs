@@ -39,7 +39,7 @@ pub(super) fn forwarded(lines: &[Header], signing: bool) -> Result<HeaderMap, St
     let named = named_by_connection(lines);
     let mut map = HeaderMap::with_capacity(lines.len() + 8);
     for line in lines {
-        if is_dropped(&line.name, signing) || named.iter().any(|n| *n == line.name) {
+        if is_dropped(&line.name, signing) || named.contains(&line.name) {
             continue;
         }
         let name = HeaderName::from_bytes(line.name.as_bytes())
@@ -85,7 +85,9 @@ pub(super) fn is_reserved(name: &HeaderName, signing: bool) -> bool {
 
 fn is_dropped(name: &str, signing: bool) -> bool {
     DROPPED.contains(&name)
-        || DROPPED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+        || DROPPED_PREFIXES
+            .iter()
+            .any(|prefix| name.starts_with(prefix))
         || (signing && name.starts_with(SIGNED_PREFIX))
 }
 
@@ -116,7 +118,10 @@ mod tests {
     #[test]
     fn order_and_repeats_are_kept_byte_for_byte() {
         let lines: [(&str, &[u8]); 3] = [("x-a", b"1"), ("x-a", b"2"), ("x-b", b"caf\xe9")];
-        let expected: Vec<_> = lines.iter().map(|(n, v)| ((*n).to_owned(), v.to_vec())).collect();
+        let expected: Vec<_> = lines
+            .iter()
+            .map(|(n, v)| ((*n).to_owned(), v.to_vec()))
+            .collect();
         assert_eq!(sent(&lines, false), expected);
     }
 

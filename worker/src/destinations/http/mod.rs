@@ -11,7 +11,6 @@ mod options;
 mod resolve;
 mod sign;
 mod status;
-mod tls;
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -76,9 +75,14 @@ pub fn open_with(
 }
 
 fn client(options: &Options, lookup: impl Lookup) -> Result<Client, OpenError> {
-    tls::install_provider();
+    creel_common::tls::install_provider();
     let guard = Guard::new(options.allow.clone());
-    Client::builder()
+    let mut builder = Client::builder();
+    if options.url.scheme() == "http" {
+        // the machine's certificates are not needed; there may be none
+        builder = builder.tls_certs_only([]);
+    }
+    builder
         .dns_resolver(Arc::new(GuardedResolver::new(guard, lookup)))
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

@@ -58,7 +58,8 @@ impl Signer {
 }
 
 fn key(secret: &Secret) -> Result<Hmac<Sha256>, OpenError> {
-    let wrong = OpenError::BadSecret("a signing secret must be `whsec_` and 24 to 64 bytes in base64");
+    let wrong =
+        OpenError::BadSecret("a signing secret must be `whsec_` and 24 to 64 bytes in base64");
     let bytes = secret
         .expose()
         .trim()
@@ -101,9 +102,17 @@ mod tests {
 
     #[test]
     fn a_secret_in_another_form_is_refused_and_not_shown() {
-        for text in ["MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_", "whsec_short", "whsec_%%%"] {
+        for text in [
+            "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+            "whsec_",
+            "whsec_short",
+            "whsec_%%%",
+        ] {
             let error = Signer::new(&[Secret::new(text)]).unwrap_err().to_string();
-            assert!(!error.contains("MfKQ") && !error.contains("short"), "{error}");
+            assert!(
+                !error.contains("MfKQ") && !error.contains("short"),
+                "{error}"
+            );
         }
     }
 }

@@ -66,7 +66,9 @@ pub(super) fn reason(status: u16) -> String {
         .ok()
         .and_then(|status| status.canonical_reason());
     match (status, words) {
-        (300..=399, Some(words)) => format!("answered {status} {words}; redirects are not followed"),
+        (300..=399, Some(words)) => {
+            format!("answered {status} {words}; redirects are not followed")
+        }
         (_, Some(words)) => format!("answered {status} {words}"),
         (_, None) => format!("answered {status}"),
     }
@@ -100,8 +102,14 @@ mod tests {
     #[test]
     fn retry_after_is_seconds_or_a_date() {
         assert_eq!(after("120", 0), Some(120));
-        assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777 - 30), Some(30));
-        assert_eq!(after("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777 + 30), Some(0));
+        assert_eq!(
+            after("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777 - 30),
+            Some(30)
+        );
+        assert_eq!(
+            after("Sun, 06 Nov 1994 08:49:37 GMT", 784_111_777 + 30),
+            Some(0)
+        );
         for text in ["", "-1", "soon", "1.5"] {
             assert_eq!(after(text, 0), None, "{text:?}");
         }
@@ -109,13 +117,18 @@ mod tests {
 
     #[test]
     fn nobody_may_ask_for_more_than_the_bound() {
-        assert_eq!(after("99999999999999999999999", 0), Some(RETRY_AFTER_MAX.as_secs()));
+        assert_eq!(
+            after("99999999999999999999999", 0),
+            Some(RETRY_AFTER_MAX.as_secs())
+        );
     }
 
     #[test]
     fn only_what_will_never_pass_is_rejected() {
         let statuses = Statuses::default();
-        for status in [300, 301, 308, 401, 403, 404, 408, 409, 418, 425, 429, 500, 502, 503, 599, 999] {
+        for status in [
+            300, 301, 308, 401, 403, 404, 408, 409, 418, 425, 429, 500, 502, 503, 599, 999,
+        ] {
             let outcome = statuses.outcome(status, None);
             assert_eq!(outcome, Outcome::Retry { after: None }, "{status}");
         }
@@ -123,7 +136,11 @@ mod tests {
             assert_eq!(statuses.outcome(status, None), Outcome::Reject, "{status}");
         }
         for status in [200, 201, 202, 204, 299] {
-            assert_eq!(statuses.outcome(status, None), Outcome::Delivered, "{status}");
+            assert_eq!(
+                statuses.outcome(status, None),
+                Outcome::Delivered,
+                "{status}"
+            );
         }
     }
 
@@ -133,7 +150,10 @@ mod tests {
         assert!(statuses.retry(422) && statuses.retry_class("5xx"));
         assert!(!statuses.retry(200) && !statuses.retry_class("2xx"));
         for status in [422, 501, 505] {
-            assert_eq!(statuses.outcome(status, None), Outcome::Retry { after: None });
+            assert_eq!(
+                statuses.outcome(status, None),
+                Outcome::Retry { after: None }
+            );
         }
         assert_eq!(statuses.outcome(400, None), Outcome::Reject);
     }

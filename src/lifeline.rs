@@ -60,14 +60,6 @@ pub fn hand_over(
 /// A child's end.
 pub struct Lifeline(UnixStream);
 
-/// The listeners a receiver is handed.
-pub struct Handed {
-    /// Senders.
-    pub public: TcpListener,
-    /// Workers and operators.
-    pub private: TcpListener,
-}
-
 impl Lifeline {
     /// The lifeline of this process: its standard input.
     ///
@@ -87,7 +79,8 @@ impl Lifeline {
     ///
     /// # Errors
     /// When none were.
-    pub fn listeners(&self) -> anyhow::Result<Handed> {
+    #[cfg(feature = "receiver")]
+    pub fn listeners(&self) -> anyhow::Result<creel_receiver::Listeners> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut message = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -107,7 +100,7 @@ impl Lifeline {
             .flatten()
             .map(TcpListener::from);
         let mut next = || listeners.next().context("no listeners were handed over");
-        Ok(Handed {
+        Ok(creel_receiver::Listeners {
             public: next()?,
             private: next()?,
         })

@@ -1,14 +1,12 @@
 //! From configured sources to verifiers: the pack, the secrets, the overrides.
 
-use std::collections::BTreeMap;
-
-use creel_common::config::{Config, Known, OptionFacts, Problems, ProviderFacts, Source};
+use creel_common::config::{Config, Known, OptionFacts, ProviderFacts, Source};
 use creel_common::secret::Secret;
 use creel_receiver::verify::{Pack, PrepareError, Registry, SourceKey, SourceKeys};
 
 /// What the check of a configuration needs to know of every pack.
 pub fn facts(registry: &Registry) -> Vec<ProviderFacts> {
-    registry.packs().map(|pack| of_pack(pack)).collect()
+    registry.packs().map(of_pack).collect()
 }
 
 fn of_pack(pack: &std::sync::Arc<Pack>) -> ProviderFacts {
@@ -44,28 +42,6 @@ pub fn keys(config: &Config, source: &Source, secrets: &[Secret]) -> SourceKeys 
         options: source.options.clone(),
         tolerance: source.tolerance,
     }
-}
-
-/// What packs have against their sources' secrets and options.
-pub fn problems(config: &Config, secrets: &BTreeMap<String, Vec<Secret>>) -> Problems {
-    let registry = Registry::built_in();
-    let mut problems = Problems::default();
-    for source in config.sources.values() {
-        let Some(pack) = registry.get(&source.provider) else {
-            continue;
-        };
-        let own = secrets.get(&source.name).map_or(&[][..], Vec::as_slice);
-        if let Err(problem) = pack.prepare(&keys(config, source, own)) {
-            let path = match problem {
-                PrepareError::Secret { index, .. } => {
-                    format!("sources.{}.secrets[{index}]", source.name)
-                }
-                _ => format!("sources.{}", source.name),
-            };
-            problems.merge(config.origin.error(path, problem.to_string()));
-        }
-    }
-    problems
 }
 
 /// The packs that a configuration may name.

@@ -113,13 +113,15 @@ fn outcome<T>(resolved: Result<creel_common::config::Resolved<T>, Problems>) -> 
 
 #[cfg(feature = "receiver")]
 fn of_receiver(config: &Config) -> Problems {
-    let mut problems = outcome(config.resolve_tokens());
-    match config.resolve_source_secrets() {
-        Ok(resolved) => {
-            problems.merge(resolved.warnings);
-            problems.merge(crate::sources::problems(config, &resolved.secrets));
+    use creel_receiver::{Prepared, verify::Registry};
+    let mut problems = Problems::default();
+    match Prepared::new(config, &Registry::built_in(), env!("CARGO_PKG_VERSION")) {
+        Ok(prepared) => {
+            for warnings in prepared.warnings {
+                problems.merge(warnings);
+            }
         }
-        Err(unresolved) => problems.merge(unresolved),
+        Err(wrong) => problems.merge(wrong),
     }
     problems
 }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use anyhow::Context;
 use creel_common::config::{Config, Role, Token};
 use creel_common::engine::EngineError;
-use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::local::LocalLog;
 use creel_common::secret::SecretRef;
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::facts::{LogFacts, ReadFacts};
-use creel_receiver::metrics::Metrics;
 use creel_receiver::verify::Registry;
-use creel_receiver::{Listeners, LogParts, Problems, Receiver, prepare_sources, prepare_tokens};
+use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
+use tokio_util::sync::CancellationToken;
 
 use crate::failure::{DISK, usage};
 use crate::lifeline::Lifeline;
@@ -38,79 +37,73 @@ pub struct Args {
     supervised: bool,
 }
 
+/// The version in `/health` and metrics.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// Runs until told to stop.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let config = global.load()?;
-    for warning in &config.warnings {
-        tracing::warn!(setting = warning.path, "{}", warning.message);
-    }
     let run = global.run_dir();
-    let lifeline = args.supervised.then(Lifeline::of_this_process).transpose()?;
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let (config, prepared) = prepare(global, &run)?;
+    let lifeline = args
+        .supervised
+        .then(Lifeline::of_this_process)
+        .transpose()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let parts = Parts::prepare(config, &run, &metrics)?;
-    let log = open_log(&parts.config, &metrics, &clock)?;
-    let listeners = listeners(&parts.config, lifeline.as_ref())?;
-    let addresses = Addresses {
-        public: listeners.public.local_addr()?,
-        private: listeners.private.local_addr()?,
-    };
+    let log = open_log(&config, &prepared, &clock)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
         .block_on(async {
             let stop = stop::token()?;
+            let supervised = lifeline.is_some();
+            let listeners = match &lifeline {
+                Some(lifeline) => lifeline.listeners()?,
+                None => Listeners::bind(&config.receiver)?,
+            };
+            tell(&run, args, &listeners, lifeline, stop.clone())?;
             let receiver = Receiver {
-                config: parts.config.receiver.clone(),
-                sources: parts.sources,
-                tokens: parts.tokens,
-                log: sides(&log),
-                metrics,
+                config: config.receiver.clone(),
+                prepared,
+                log: LogParts::from(&log),
                 listeners,
                 clock,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                stop: stop.clone(),
+                version: VERSION.to_owned(),
+                stop,
             };
-            tell(&run, args, &addresses, lifeline, stop)?;
             receiver.run().await.context("a listener failed")?;
+            if !supervised {
+                run.clear();
+            }
             log.close()
                 .await
-                .map_err(|error| crate::engine::explain(&parts.config, error))?;
+                .map_err(|error| crate::engine::explain(&config, error))?;
             tracing::info!("stopped; the log is closed");
             Ok(())
         })
 }
 
-/// What is made of the configuration before the log is opened: wrong usage shows at once.
-pub struct Parts {
-    /// The configuration, with tokens.
-    pub config: Config,
-    /// The sources with their verifiers.
-    pub sources: creel_receiver::sources::Sources,
-    /// The private listener's tokens.
-    pub tokens: creel_receiver::auth::Tokens,
-}
-
-impl Parts {
-    /// Resolves secrets and tokens; makes tokens where none are configured.
-    ///
-    /// # Errors
-    /// Wrong usage, with all problems at once.
-    pub fn prepare(mut config: Config, run: &RunDir, metrics: &Metrics) -> anyhow::Result<Self> {
-        let registry = Registry::built_in();
-        let sources = prepare_sources(&config, &registry, metrics).map_err(|e| wrong(&config, &e));
-        if config.receiver.tokens.is_empty() {
-            run.prepare()?;
-            config.receiver.tokens = own_tokens(run);
-        }
-        let tokens = prepare_tokens(&config.receiver).map_err(|e| wrong(&config, &e));
-        Ok(Self {
-            sources: sources?,
-            tokens: tokens?,
-            config,
-        })
+/// All that can be wrong with the usage, before anything is opened: the configuration with
+/// tokens, which are made where none are configured, and the verifiers.
+///
+/// # Errors
+/// Wrong usage, with all problems at once.
+pub fn prepare(global: &Global, run: &RunDir) -> anyhow::Result<(Config, Prepared)> {
+    let mut config = global.load()?;
+    if config.receiver.tokens.is_empty() {
+        run.prepare()?;
+        config.receiver.tokens = own_tokens(run);
     }
+    let prepared = Prepared::new(&config, &Registry::built_in(), VERSION)
+        .map_err(|problems| usage(problems.to_string()))?;
+    for warning in config
+        .warnings
+        .iter()
+        .chain(prepared.warnings.iter().flatten())
+    {
+        tracing::warn!(setting = warning.path, "{}", warning.message);
+    }
+    Ok((config, prepared))
 }
 
 fn own_tokens(run: &RunDir) -> Vec<Token> {
@@ -124,17 +117,9 @@ fn own_tokens(run: &RunDir) -> Vec<Token> {
         .collect()
 }
 
-fn wrong(config: &Config, problems: &Problems) -> anyhow::Error {
-    let mut all = creel_common::config::Problems::default();
-    for problem in &problems.0 {
-        all.merge(config.origin.error(&problem.at, &problem.problem));
-    }
-    usage(all.to_string())
-}
-
 fn open_log(
     config: &Config,
-    metrics: &Arc<Metrics>,
+    prepared: &Prepared,
     clock: &Arc<dyn Clock>,
 ) -> anyhow::Result<Arc<LocalLog>> {
     let engine = crate::engine::open(config)?;
@@ -147,13 +132,9 @@ fn open_log(
             "offsets are missing from the log"
         );
     }
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: rand::random(),
-        observer: metrics.clone(),
-        on_failure: Arc::new(disk_failed),
-    };
-    let log = LocalLog::open(engine, config, around)
+    let dice = rand::random();
+    let log = prepared
+        .open_log(config, engine, clock.clone(), dice, Arc::new(disk_failed))
         .map_err(|error| crate::engine::explain(config, error))?;
     tracing::info!(
         log = %opened.log,
@@ -172,62 +153,23 @@ fn disk_failed(error: &EngineError) {
     std::process::exit(i32::from(DISK));
 }
 
-/// Sockets that were handed over, or new ones.
-fn listeners(config: &Config, lifeline: Option<&Lifeline>) -> anyhow::Result<Listeners> {
-    if let Some(lifeline) = lifeline {
-        let handed = lifeline.listeners()?;
-        return Ok(Listeners {
-            public: handed.public,
-            private: handed.private,
-        });
-    }
-    let bind = |address, setting: &str| {
-        std::net::TcpListener::bind(address)
-            .with_context(|| format!("cannot listen on {address} ({setting})"))
-    };
-    Ok(Listeners {
-        public: bind(config.receiver.listen, "receiver.listen")?,
-        private: bind(config.receiver.private, "receiver.private")?,
-    })
-}
-
-fn sides(log: &Arc<LocalLog>) -> LogParts {
-    LogParts {
-        intake: log.clone(),
-        work: log.clone(),
-        operate: log.clone(),
-        facts: facts(log.clone()),
-    }
-}
-
-/// How the log stands, as the private listener shows it.
-pub fn facts(log: Arc<LocalLog>) -> ReadFacts {
-    Arc::new(move || {
-        let facts = log.facts();
-        LogFacts {
-            log: facts.log,
-            next: facts.next,
-            volumes: facts.volumes,
-            gaps: facts.lost,
-            space: facts.space,
-            refuses: facts.refusing.map(|why| why.to_string()),
-        }
-    })
-}
-
 /// Tells everybody who waits for it that this receiver can be reached.
 fn tell(
     run: &RunDir,
     args: &Args,
-    addresses: &Addresses,
+    listeners: &Listeners,
     lifeline: Option<Lifeline>,
-    stop: tokio_util::sync::CancellationToken,
+    stop: CancellationToken,
 ) -> anyhow::Result<()> {
+    let addresses = Addresses {
+        public: listeners.public.local_addr()?,
+        private: listeners.private.local_addr()?,
+    };
     if let Some(path) = &args.addresses_file {
-        write_json(path, addresses)?;
+        write_json(path, &addresses)?;
     }
     // a run directory that cannot be written only matters to those who look for it there
-    if let Err(error) = run.write_addresses(addresses) {
+    if let Err(error) = run.write_addresses(&addresses) {
         tracing::debug!(%error, "the run directory does not say where this receiver is");
     }
     tracing::info!(public = %addresses.public, private = %addresses.private, "listening");

@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use anyhow::Context;
 use async_trait::async_trait;
 use clap::ValueEnum;
+use creel_common::config::Config;
 use creel_common::delivery::Delivery;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::ids::{DeliveryId, LogId};
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{AppendError, Appended, Intake, codec};
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::metrics::Metrics;
 use creel_receiver::{Listeners, LogParts, Receiver};
 
 use super::file_log::FileLog;
-use crate::commands::receiver::{Parts, facts};
+use crate::commands::receiver::{VERSION, prepare};
 use crate::rundir::Addresses;
 use crate::settings::Global;
 use crate::stop;
@@ -44,49 +44,39 @@ pub enum Kind {
 
 /// Serves until told to stop.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let config = global.load()?;
     let run = global.run_dir();
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")));
+    let (config, prepared) = prepare(global, &run)?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let parts = Parts::prepare(config, &run, &metrics)?;
-    let intake = intake(args.log, &parts.config.log.path)?;
-    let rest = unused_log(&parts, &clock)?;
-    let listeners = Listeners {
-        public: std::net::TcpListener::bind(parts.config.receiver.listen)?,
-        private: std::net::TcpListener::bind(parts.config.receiver.private)?,
-    };
-    let addresses = Addresses {
-        public: listeners.public.local_addr()?,
-        private: listeners.private.local_addr()?,
-    };
+    let intake = intake(args.log, &config.log.path)?;
+    let rest = unused_log(&config, &clock)?;
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
         .block_on(async {
+            let listeners = Listeners::bind(&config.receiver)?;
+            run.write_addresses(&Addresses {
+                public: listeners.public.local_addr()?,
+                private: listeners.private.local_addr()?,
+            })?;
             let receiver = Receiver {
-                config: parts.config.receiver.clone(),
-                sources: parts.sources,
-                tokens: parts.tokens,
+                config: config.receiver.clone(),
+                prepared,
                 log: LogParts {
                     intake,
-                    work: rest.clone(),
-                    operate: rest.clone(),
-                    facts: facts(rest),
+                    ..LogParts::from(&rest)
                 },
-                metrics,
                 listeners,
                 clock,
-                version: env!("CARGO_PKG_VERSION").to_owned(),
+                version: VERSION.to_owned(),
                 stop: stop::token()?,
             };
-            run.write_addresses(&addresses)?;
             receiver.run().await.context("a listener failed")
         })
 }
 
 /// The private listener wants a log too; nobody asks this one anything.
-fn unused_log(parts: &Parts, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<LocalLog>> {
+fn unused_log(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<LocalLog>> {
     let engine = MemoryEngine::new(MemorySettings::default(), rand::random());
     let around = Surroundings {
         clock: clock.clone(),
@@ -94,7 +84,7 @@ fn unused_log(parts: &Parts, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<Local
         observer: Arc::new(creel_common::log::Unobserved),
         on_failure: Arc::new(|_| {}),
     };
-    Ok(LocalLog::open(Arc::new(engine), &parts.config, around)?)
+    Ok(LocalLog::open(Arc::new(engine), config, around)?)
 }
 
 fn intake(kind: Kind, dir: &Path) -> anyhow::Result<Arc<dyn Intake>> {
@@ -124,7 +114,10 @@ struct Nowhere {
 impl Intake for Nowhere {
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
         drop(new);
-        Ok(appended(self.log, self.next.fetch_add(1, Ordering::Relaxed)))
+        Ok(appended(
+            self.log,
+            self.next.fetch_add(1, Ordering::Relaxed),
+        ))
     }
 }
 

@@ -11,10 +11,11 @@
 mod child;
 mod supervisor;
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 
 use anyhow::Context;
 use creel_common::config::Config;
+use creel_receiver::Listeners;
 
 use crate::output::{BOLD, DIM, paint};
 use crate::rundir::{Addresses, RunDir};
@@ -42,59 +43,58 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     crate::commands::check::or_fail(&config)?;
     let run = global.run_dir();
     run.prepare()?;
-    let sockets = Sockets::bind(&config)?;
+    // what a run that was killed left behind would lead others astray
+    run.clear();
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(supervise(global, args, &config, run))
+}
+
+async fn supervise(
+    global: &Global,
+    args: &Args,
+    config: &Config,
+    run: RunDir,
+) -> anyhow::Result<()> {
+    let sockets = Sockets::bind(config)?;
     let workers = args.workers.map_or(config.worker.processes, usize::from);
-    crate::output::line(&start_lines(&config, &sockets.addresses, &run, workers))?;
+    crate::output::line(&start_lines(config, &sockets.addresses, &run, workers))?;
     let plan = supervisor::Plan {
         executable: std::env::current_exe().context("cannot find this executable")?,
         shared: shared_arguments(global, &run),
         json: global.log_format == crate::logging::LogFormat::Json,
-        receivers: receivers(&config, sockets.addresses.private),
+        receivers: receivers(config, sockets.addresses.private),
         workers,
         worker_drain: config.worker.drain_timeout,
         receiver_drain: config.receiver.drain_timeout,
         sockets,
         run,
     };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?
-        .block_on(supervisor::run(plan))
+    supervisor::run(plan).await
 }
 
 /// The sockets that outlive every receiver.
 pub struct Sockets {
-    /// Senders.
-    pub public: TcpListener,
-    /// Workers and operators.
-    pub private: TcpListener,
-    /// Where they are bound.
+    /// Bound and listening.
+    pub listeners: Listeners,
+    /// Where.
     pub addresses: Addresses,
 }
 
 impl Sockets {
     fn bind(config: &Config) -> anyhow::Result<Self> {
-        let public = bind(config.receiver.listen, "receiver.listen")?;
-        let private = bind(config.receiver.private, "receiver.private")?;
+        let listeners = Listeners::bind(&config.receiver)?;
         let addresses = Addresses {
-            public: public.local_addr()?,
-            private: private.local_addr()?,
+            public: listeners.public.local_addr()?,
+            private: listeners.private.local_addr()?,
         };
         Ok(Self {
-            public,
-            private,
+            listeners,
             addresses,
         })
     }
-}
-
-/// Binds a listening socket.
-///
-/// # Errors
-/// Names the setting and the address.
-pub fn bind(address: SocketAddr, setting: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).with_context(|| format!("cannot listen on {address} ({setting})"))
 }
 
 fn shared_arguments(global: &Global, run: &RunDir) -> Vec<std::ffi::OsString> {
@@ -124,7 +124,13 @@ fn receivers(config: &Config, private: SocketAddr) -> Vec<String> {
         .worker
         .receivers
         .iter()
-        .map(|url| if is_ours(url) { bound.clone() } else { url.clone() })
+        .map(|url| {
+            if is_ours(url) {
+                bound.clone()
+            } else {
+                url.clone()
+            }
+        })
         .collect()
 }
 
@@ -139,7 +145,10 @@ fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) ->
         paint(BOLD, "sources"),
     ];
     for source in config.sources.values() {
-        let base = source.public_url.as_ref().or(config.receiver.public_url.as_ref());
+        let base = source
+            .public_url
+            .as_ref()
+            .or(config.receiver.public_url.as_ref());
         let local = format!("http://{}", at.public);
         let base = base.unwrap_or(&local);
         lines.push(format!(

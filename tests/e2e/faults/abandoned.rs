@@ -41,8 +41,9 @@ async fn what_a_frozen_worker_held_comes_again_and_its_late_word_counts_nothing(
 
 /// One worker takes everything and never finishes; another has to get it.
 async fn abandon(how: &str, signal: Signal, round: usize) {
-    const HELD: usize = 20;
+    const HELD: usize = 6;
     const LEASE: Duration = Duration::from_secs(2);
+    const SPARE: Duration = Duration::from_secs(1);
     let _alone = alone().await;
     let seen = Mutex::new(BTreeSet::new());
     let first_hangs = move |arrival: &Arrival| {
@@ -78,10 +79,19 @@ async fn abandon(how: &str, signal: Signal, round: usize) {
         async || (sink.arrivals().len() >= 2 * HELD).then_some(()),
     )
     .await;
-    let took = sink.arrivals()[2 * HELD - 1].at - abandoned;
+    let arrivals = sink.arrivals();
+    let again: Vec<Duration> = arrivals[HELD..]
+        .iter()
+        .map(|one| one.at - abandoned)
+        .collect();
+    let late = again.iter().filter(|&&after| after > LEASE + SPARE).count();
+    // a frozen worker's last request for work is still open: what it is answered
+    // with is held once more
+    let allowed = usize::from(signal == Signal::STOP);
+    let took = again[HELD - 1];
     assert!(
-        took <= LEASE + Duration::from_secs(1),
-        "came again only after {took:?}"
+        late <= allowed && took <= 2 * (LEASE + SPARE),
+        "came again after {again:.1?}"
     );
     held.signal(Signal::CONT);
     nothing_open(&receiver, &site).await;
@@ -110,7 +120,7 @@ async fn nothing_open(receiver: &Receiver, site: &Site) {
             let routes = api.get("/v1/routes").await.json();
             let route = routes.as_array()?.first()?.clone();
             let none = |name: &str| route[name].as_u64() == Some(0);
-            (none("backlog") && none("open") && none("waiting") && none("dead")).then_some(())
+            (none("pending") && none("open") && none("waiting") && none("dead")).then_some(())
         },
     )
     .await;

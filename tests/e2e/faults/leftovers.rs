@@ -217,9 +217,7 @@ async fn judge(log: &Stopped, site: &Site, told: &str) -> Found {
             return Found::Refused;
         }
     };
-    let kept = export(site)
-        .await
-        .unwrap_or_else(|exit| panic!("{told}: {exit:?}"));
+    let (kept, _) = export(site).await;
     let mut lost = Vec::new();
     for one in &log.acked {
         match kept.get(&one.id) {

@@ -16,7 +16,8 @@ use rand::rngs::StdRng;
 use super::audit::{Audit, audit};
 use super::{alone, scale};
 use crate::harness::{
-    Load, Process, Receiver, Seed, Site, Sizes, Strace, eventually, json_lines, strace_or_left_out,
+    Load, Process, Receiver, Role, Seed, Site, Sizes, Strace, eventually, json_lines,
+    strace_or_left_out,
 };
 use crate::trace::{Acked, Cut, Disk, History, Snapshot, Tick, Trust, differences};
 
@@ -45,7 +46,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_of_large_bodies() {
 async fn a_power_cut_loses_nothing_while_volumes_come_and_go() {
     let load = Load::new(16, Sizes::Between(2000, 16_000));
     let log = "volume = \"4MiB\"\nretention = \"0s\"";
-    cut_workload("churn", log, load, scale(1500, 6000)).await;
+    cut_workload("churn", log, load, scale(1200, 6000)).await;
 }
 
 /// A run of creel that is over, and what its senders and its destination saw.
@@ -101,9 +102,12 @@ async fn record(log: &str, load: Load, deliveries: u64) -> Recording {
     } else {
         None
     };
-    let acked = load.push(receiver.public, deliveries).await;
+    let mut acked = load.push(receiver.public, deliveries).await;
     let mut settled = HashSet::new();
     if let Some(mut worker) = worker {
+        all_settled(&site, acked.len()).await;
+        a_volume_is_gone(&receiver, &site).await;
+        acked.extend(load.push(receiver.public, deliveries / 4).await);
         settled = all_settled(&site, acked.len()).await;
         let exit = worker.terminate(Duration::from_secs(30)).await;
         assert_eq!(exit.code(), Some(0), "the worker stops cleanly");
@@ -139,6 +143,21 @@ async fn all_settled(site: &Site, count: usize) -> HashSet<String> {
         },
     )
     .await
+}
+
+/// Waits until the oldest deliveries were removed.
+async fn a_volume_is_gone(receiver: &Receiver, site: &Site) {
+    let api = receiver.api(site, Role::Read);
+    eventually(
+        "a volume that is gone",
+        Duration::from_secs(60),
+        async || {
+            let log = api.get("/v1/log").await.json();
+            let first = log["volumes"].as_array()?.first()?["first"].as_u64()?;
+            (first > 1).then_some(())
+        },
+    )
+    .await;
 }
 
 fn by_id(acked: Vec<Acked>) -> BTreeMap<String, Acked> {

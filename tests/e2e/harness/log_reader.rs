@@ -16,22 +16,31 @@ const WITHIN: Duration = Duration::from_secs(120);
 pub struct Verified {
     pub log_id: String,
     pub deliveries: u64,
-    pub first: u64,
+    /// `None` when there are none.
+    pub first: Option<u64>,
     /// The offset that the next delivery gets.
     pub next: u64,
+    /// Offsets between deliveries that none has.
     pub gaps: Vec<Value>,
+    /// What opening the log found to be missing.
+    pub lost: Vec<Value>,
     pub damaged: Vec<Value>,
     pub exit: Exit,
 }
 
 impl Verified {
-    /// Whether `offset` is said to be missing or damaged.
+    /// Whether `offset` is said to be lost or damaged.
     pub fn reports(&self, offset: u64) -> bool {
         let within = |range: &Value| {
             let (first, last) = (range["first"].as_u64(), range["last"].as_u64());
             first.is_some_and(|first| first <= offset) && last.is_some_and(|last| offset <= last)
         };
-        self.gaps.iter().chain(&self.damaged).any(within)
+        let known = |range: &&Value| range["known_lost"] == true;
+        self.lost
+            .iter()
+            .filter(known)
+            .chain(&self.damaged)
+            .any(within)
     }
 }
 
@@ -55,46 +64,41 @@ pub async fn verify(site: &Site) -> Result<Verified, Exit> {
     };
     let number = |name: &str| report[name].as_u64();
     let list = |name: &str| report[name].as_array().cloned();
-    let parts = (
+    let numbers = (
         report["log_id"].as_str(),
         number("deliveries"),
-        number("first"),
         number("next"),
     );
-    let (Some(log_id), Some(deliveries), Some(first), Some(next)) = parts else {
+    let (Some(log_id), Some(deliveries), Some(next)) = numbers else {
         return Err(exit);
     };
-    let (Some(gaps), Some(damaged)) = (list("gaps"), list("damaged")) else {
+    let lists = (list("gaps"), list("lost"), list("damaged"));
+    let (Some(gaps), Some(lost), Some(damaged)) = lists else {
         return Err(exit);
     };
+    let (log_id, first) = (log_id.to_owned(), number("first"));
     Ok(Verified {
-        log_id: log_id.to_owned(),
+        log_id,
         deliveries,
         first,
         next,
         gaps,
+        lost,
         damaged,
         exit,
     })
 }
 
-/// Every delivery in the log of `site` by its id.
-///
-/// # Errors
-/// How the command ended, when that was not well.
-pub async fn export(site: &Site) -> Result<BTreeMap<String, Exported>, Exit> {
-    let command = site.creel(&["log", "export"]);
-    let exit = Process::run("creel log export", command, WITHIN).await;
-    if exit.code() != Some(0) {
-        return Err(exit);
-    }
+/// Every delivery in the log of `site` by its id, and how `export` ended.
+pub async fn export(site: &Site) -> (BTreeMap<String, Exported>, Exit) {
+    let exit = Process::run("creel log export", site.creel(&["log", "export"]), WITHIN).await;
     let mut deliveries = BTreeMap::new();
     for line in exit.stdout.lines() {
         let (id, exported) = delivery(line);
         let twice = deliveries.insert(id, exported);
         assert!(twice.is_none(), "an id is in the log twice: {line:.200}");
     }
-    Ok(deliveries)
+    (deliveries, exit)
 }
 
 fn delivery(line: &str) -> (String, Exported) {

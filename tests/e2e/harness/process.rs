@@ -71,10 +71,11 @@ impl Process {
         }
     }
 
-    /// Runs `command` to its end.
+    /// Runs `command` to its end. Its exit code says whether it failed: errors
+    /// that it prints are the caller's to judge.
     pub async fn run(name: &str, command: Command, within: Duration) -> Exit {
         let mut process = Self::start(name, command, false).await;
-        process.exit_within(within).await
+        process.allow_errors("").exit_within(within).await
     }
 
     /// Lines of level ERROR that hold `text` are expected.

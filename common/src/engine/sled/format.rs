@@ -12,7 +12,14 @@ pub(super) const FILE: &str = "creel.log";
 /// The format that this program reads and writes.
 pub(super) const VERSION: u32 = 1;
 /// What may be in a directory that is not a log yet: what an interrupted first start leaves.
-const LEFTOVERS: [&str; 5] = ["lock", "offsets", "offsets.new", "creel.new", "lost+found"];
+const LEFTOVERS: [&str; 6] = [
+    "lock",
+    "proof",
+    "offsets",
+    "offsets.new",
+    "creel.new",
+    "lost+found",
+];
 
 /// What the file says.
 #[derive(Debug, Clone, PartialEq, Eq)]

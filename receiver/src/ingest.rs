@@ -5,7 +5,6 @@
 //! before `append` returns. A sender that goes away meanwhile drops the request
 //! here; what the log has begun it finishes or never began.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,7 +79,7 @@ impl Ingest {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
         let started = self.clock.mono();
         let (parts, body) = request.into_parts();
-        match self.take(&parts, body, peer.address.ip()).await {
+        match self.take(&parts, body, peer).await {
             Ok((source, reply)) => {
                 source.metrics.acked.inc();
                 let took = self.clock.mono().saturating_sub(started);
@@ -96,9 +95,12 @@ impl Ingest {
         &'s self,
         parts: &Parts,
         body: Incoming,
-        peer: IpAddr,
+        peer: &Peer,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
         let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
+        if peer.sent_two_lengths() {
+            return Err(Stop::refused(None, Refused::Malformed, false));
+        }
         let Some(name) = parts.uri.path().strip_prefix("/in/") else {
             let known = matches!(parts.method, Method::GET | Method::HEAD | Method::POST);
             let why = if known {
@@ -125,7 +127,12 @@ impl Ingest {
             .map_err(|why| Stop::refused(source, why, false))?;
         let received_at = self.clock.wall();
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let origin = Origin::of(peer, &parts.headers, authority, &self.trusted_proxies);
+        let origin = Origin::of(
+            peer.address.ip(),
+            &parts.headers,
+            authority,
+            &self.trusted_proxies,
+        );
         let target = parts
             .uri
             .path_and_query()

@@ -3,6 +3,7 @@
 
 mod access;
 mod client;
+mod conformance;
 mod drain;
 mod limits;
 mod logs;

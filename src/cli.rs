@@ -14,7 +14,12 @@ use crate::settings::Global;
 ///
 /// Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 74 the disk failed.
 #[derive(Debug, Parser)]
-#[command(name = "creel", version, max_term_width = 100, subcommand_required = true)]
+#[command(
+    name = "creel",
+    version,
+    max_term_width = 100,
+    subcommand_required = true
+)]
 pub struct Cli {
     /// What all commands take.
     #[command(flatten)]

@@ -23,7 +23,8 @@ pub fn open(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
                 attempts_bytes: config.log.attempts_bytes,
                 ..SledSettings::new(&config.log.path)
             };
-            let engine = SledEngine::open(settings, dice).map_err(|error| explain(config, error))?;
+            let engine =
+                SledEngine::open(settings, dice).map_err(|error| explain(config, error))?;
             Ok(Arc::new(engine))
         }
     }

@@ -66,14 +66,7 @@ pub struct Sheet {
 impl Sheet {
     /// A table with these columns. A name that ends in `>` is a column of numbers.
     pub fn new(columns: &[&str]) -> Self {
-        let mut table = Table::new();
-        table
-            .load_style(presets::NOTHING)
-            .set_content_arrangement(ContentArrangement::Dynamic);
-        match anstream::AutoStream::choice(&std::io::stdout()) {
-            anstream::ColorChoice::Never => table.force_no_tty(),
-            _ => table.enforce_styling(),
-        };
+        let mut table = Self::bare(columns.len()).table;
         table.set_header(
             columns
                 .iter()
@@ -91,6 +84,19 @@ impl Sheet {
             table,
             columns: columns.len(),
         }
+    }
+
+    /// A table of so many columns without names.
+    pub fn bare(columns: usize) -> Self {
+        let mut table = Table::new();
+        table
+            .load_style(presets::NOTHING)
+            .set_content_arrangement(ContentArrangement::Dynamic);
+        match anstream::AutoStream::choice(&std::io::stdout()) {
+            anstream::ColorChoice::Never => table.force_no_tty(),
+            _ => table.enforce_styling(),
+        };
+        Self { table, columns }
     }
 
     /// Adds a row; it has as many cells as there are columns.

@@ -6,7 +6,7 @@ use creel_receiver::verify::{Pack, PrepareError, Registry, SourceKey, SourceKeys
 
 /// What the check of a configuration needs to know of every pack.
 pub fn facts(registry: &Registry) -> Vec<ProviderFacts> {
-    registry.packs().map(|pack| of_pack(pack)).collect()
+    registry.packs().map(of_pack).collect()
 }
 
 fn of_pack(pack: &std::sync::Arc<Pack>) -> ProviderFacts {

@@ -28,8 +28,8 @@ impl When {
 /// Reads a moment; for clap.
 pub fn parse(text: &str) -> Result<When, String> {
     if let Ok(stamp) = text.parse::<jiff::Timestamp>() {
-        let millis = u64::try_from(stamp.as_millisecond())
-            .map_err(|_| "a time before 1970".to_owned())?;
+        let millis =
+            u64::try_from(stamp.as_millisecond()).map_err(|_| "a time before 1970".to_owned())?;
         return Ok(When::At(Timestamp(millis)));
     }
     age(text).map(When::Ago).ok_or_else(|| {

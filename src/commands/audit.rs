@@ -1,6 +1,6 @@
 //! `creel audit`: what operators did.
 
-use creel_common::log::Audit;
+use creel_common::log::{Audit, Operate};
 
 use crate::commands::{block_on, connect::Connect};
 use crate::output::{Output, Sheet, count, plain, short};

@@ -1,12 +1,9 @@
 //! Finds the receiver's private listener and the token for it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Args;
 use creel_common::config::{Config, Role};
-use creel_common::log::Operate;
 use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 
@@ -38,16 +35,15 @@ impl Connect {
     ///
     /// # Errors
     /// Wrong usage, when no receiver or no token can be found.
-    pub fn open(&self, global: &Global) -> anyhow::Result<Arc<dyn Operate>> {
+    pub fn open(&self, global: &Global) -> anyhow::Result<RemoteLog> {
         let run = global.run_dir();
         let url = match &self.receiver {
             Some(url) => url.clone(),
             None => base_url(&global.load()?, &run)?,
         };
         let token = self.token(global, &run)?;
-        let log = RemoteLog::new(&url, token)
-            .with_context(|| format!("cannot talk to a receiver at {url}"))?;
-        Ok(Arc::new(log))
+        // the URL is not shown: somebody may have put a password into it
+        RemoteLog::new(&url, token).map_err(|error| usage(error.to_string()))
     }
 
     fn token(&self, global: &Global, run: &RunDir) -> anyhow::Result<Secret> {

@@ -196,12 +196,16 @@ fn table(letters: &[DeadLetter], now: Timestamp) -> String {
 
 fn show(global: &Global, args: &ShowArgs) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let letters = block_on(letters_of(&*log, args.id))?;
+    let letters = block_on(letters_of(&log, args.id))?;
     if letters.is_empty() {
         bail!("delivery {} is dead on no route", args.id);
     }
     args.output.print(&letters, |letters| {
-        letters.iter().map(letter_text).collect::<Vec<_>>().join("\n")
+        letters
+            .iter()
+            .map(letter_text)
+            .collect::<Vec<_>>()
+            .join("\n")
     })
 }
 
@@ -233,7 +237,10 @@ fn letter_text(letter: &DeadLetter) -> String {
         text += &format!("  status    {status}\n");
     }
     text += &format!("  reason    {}\n", plain(&letter.reason));
-    text += &format!("  headers, body, attempts: creel deliveries show {}\n", letter.id);
+    text += &format!(
+        "  headers, body, attempts: creel deliveries show {}\n",
+        letter.id
+    );
     text
 }
 
@@ -242,7 +249,7 @@ fn change(global: &Global, args: &ChangeArgs, verb: Verb) -> anyhow::Result<()> 
     // what dies again while this goes on is not taken a second time
     which.until = which.until.or(Some(now().plus(Duration::from_millis(1))));
     let log = args.connect.open(global)?;
-    let total = block_on(matching(&*log, &which, verb))?;
+    let total = block_on(matching(&log, &which, verb))?;
     if args.dry_run || total == 0 {
         return finished(args, total, verb, true);
     }
@@ -250,7 +257,7 @@ fn change(global: &Global, args: &ChangeArgs, verb: Verb) -> anyhow::Result<()> 
     if !confirm(&question, args.yes)? {
         bail!("nothing was changed");
     }
-    let done = block_on(all(&*log, &which, verb, &actor(args.why.clone()), total))?;
+    let done = block_on(all(&log, &which, verb, &actor(args.why.clone()), total))?;
     finished(args, done, verb, false)
 }
 
@@ -269,7 +276,12 @@ fn selection(args: &ChangeArgs, now: Timestamp) -> anyhow::Result<Selection> {
         dry_run: false,
         limit: CHANGE_MAX,
     };
-    if which == (Selection { limit: CHANGE_MAX, ..Selection::default() }) {
+    if which
+        == (Selection {
+            limit: CHANGE_MAX,
+            ..Selection::default()
+        })
+    {
         return Err(usage(
             "say which dead letters: ids, a filter such as --route or --reason, or --all",
         ));

@@ -5,7 +5,7 @@ use std::io::Write;
 use creel_common::delivery::Delivery;
 use creel_common::ids::DeliveryId;
 use creel_common::log::wire::{AttemptView, FoundPage, FoundView, HeaderView, StandingView};
-use creel_common::log::{Find, PAGE_MAX, Standing};
+use creel_common::log::{Find, Operate, PAGE_MAX, Standing};
 use creel_common::time::{Clock, SystemClock, Timestamp};
 use serde::Serialize;
 
@@ -120,7 +120,11 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<()> {
     };
     let page = block_on(async { Ok(log.find(find).await?) })?;
     let view = FoundPage {
-        items: page.items.iter().map(|f| FoundView::new(f, false)).collect(),
+        items: page
+            .items
+            .iter()
+            .map(|f| FoundView::new(f, false))
+            .collect(),
         next: page.next,
     };
     args.output.print(&view, |view| list_text(view, now))
@@ -232,7 +236,11 @@ fn show_text(view: &ShowView, delivery: &Delivery, now: Timestamp) -> String {
     for header in &head.headers {
         text += &header_text(header);
     }
-    text += &format!("\n{} {}\n", paint(BOLD, "body"), bytes(view.found.body_bytes));
+    text += &format!(
+        "\n{} {}\n",
+        paint(BOLD, "body"),
+        bytes(view.found.body_bytes)
+    );
     text + &body_text(delivery)
 }
 
@@ -261,9 +269,9 @@ fn routes_text(standings: &[StandingView], now: Timestamp) -> String {
                 (Tone::Warn, attempts.to_string(), relative(*due, now))
             }
             Standing::Settled => (Tone::Good, String::new(), String::new()),
-            Standing::Dead { attempts, reason, .. } => {
-                (Tone::Bad, attempts.to_string(), short(reason, 120))
-            }
+            Standing::Dead {
+                attempts, reason, ..
+            } => (Tone::Bad, attempts.to_string(), short(reason, 120)),
         };
         sheet.row([
             toned(route, Tone::Plain),
@@ -287,7 +295,10 @@ fn attempts_text(attempts: &[AttemptView]) -> String {
             attempt.report.started_at.to_string(),
             format!("{} ms", attempt.report.duration_ms),
             attempt.verdict.word().to_owned(),
-            attempt.report.status.map_or(String::new(), |s| s.to_string()),
+            attempt
+                .report
+                .status
+                .map_or(String::new(), |s| s.to_string()),
             short(attempt.report.error.as_deref().unwrap_or(""), 80),
         ]);
     }
@@ -302,7 +313,10 @@ fn body_text(delivery: &Delivery) -> String {
         return "  not text; --body writes it out\n".into();
     };
     let shown: String = text.chars().take(BODY_SHOWN_BYTES).collect();
-    let mut out: String = shown.lines().map(|line| format!("  {}\n", plain(line))).collect();
+    let mut out: String = shown
+        .lines()
+        .map(|line| format!("  {}\n", plain(line)))
+        .collect();
     if shown.len() < text.len() {
         out += "  … cut here; --body writes all of it\n";
     }
@@ -349,7 +363,10 @@ mod tests {
     #[test]
     fn the_worst_standing_comes_first_and_gives_the_colour() {
         let all = [view("a", Standing::Settled), view("b", dead())];
-        assert_eq!(standings(&all), ("dead on b, settled on a".into(), Tone::Bad));
+        assert_eq!(
+            standings(&all),
+            ("dead on b, settled on a".into(), Tone::Bad)
+        );
         let all = [view("a", Standing::Settled), view("b", Standing::Settled)];
         assert_eq!(standings(&all), ("settled".into(), Tone::Good));
         assert_eq!(standings(&[]), ("unrouted".into(), Tone::Warn));

@@ -90,7 +90,7 @@ fn show(registry: &Registry, args: &ShowArgs) -> anyhow::Result<()> {
     if args.text {
         return crate::output::line(pack.source_text().trim_end());
     }
-    args.output.print(pack.facts(), |facts| facts_text(facts))
+    args.output.print(pack.facts(), facts_text)
 }
 
 /// The pack of that name.
@@ -108,10 +108,10 @@ pub fn pack<'a>(registry: &'a Registry, name: &str) -> anyhow::Result<&'a std::s
 }
 
 fn facts_text(facts: &Facts) -> String {
-    let mut lines = vec![paint(BOLD, &format!("{} ({})", facts.title, facts.name))];
+    let mut known = Sheet::bare(2);
     let mut add = |what: &str, value: Option<String>| {
         if let Some(value) = value {
-            lines.push(format!("  {what:<14} {value}"));
+            known.row([what.to_owned(), value]);
         }
     };
     add("documentation", facts.docs.clone());
@@ -121,25 +121,38 @@ fn facts_text(facts: &Facts) -> String {
     add("largest body", facts.body_max.map(bytes));
     add(
         "expects",
-        facts.ack.as_ref().map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
+        facts
+            .ack
+            .as_ref()
+            .map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
     );
     let retries = &facts.retry;
-    add("retries on", (!retries.on.is_empty()).then(|| retries.on.join(", ")));
+    add(
+        "retries on",
+        (!retries.on.is_empty()).then(|| retries.on.join(", ")),
+    );
     add("retries", retries.attempts.map(|n| n.to_string()));
     add("retries for", retries.over.clone());
     add("note", retries.note.clone());
-    if !facts.options.is_empty() {
-        lines.push(paint(BOLD, "options of a source"));
+    let title = paint(BOLD, &format!("{} ({})", facts.title, facts.name));
+    let text = format!("{title}\n{}", known.text());
+    if facts.options.is_empty() {
+        return text;
     }
+    let mut options = Sheet::bare(2);
     for option in &facts.options {
         let default = match (&option.default, option.required) {
             (Some(default), _) => format!(" [default: {default}]"),
             (None, true) => " (must be given)".into(),
             (None, false) => String::new(),
         };
-        lines.push(format!("  {:<14} {}{default}", option.name, option.help));
+        options.row([option.name.clone(), format!("{}{default}", option.help)]);
     }
-    lines.join("\n")
+    format!(
+        "{text}\n\n{}\n{}",
+        paint(BOLD, "options of a source"),
+        options.text()
+    )
 }
 
 fn test(registry: &Registry, args: &TestArgs) -> anyhow::Result<()> {
@@ -150,7 +163,14 @@ fn test(registry: &Registry, args: &TestArgs) -> anyhow::Result<()> {
 }
 
 fn report_text(report: &Report) -> String {
-    let mut sheet = Sheet::new(&["file", "vectors>", "passed>", "mismatched>", "skipped>", "no pack>"]);
+    let mut sheet = Sheet::new(&[
+        "file",
+        "vectors>",
+        "passed>",
+        "mismatched>",
+        "skipped>",
+        "no pack>",
+    ]);
     let mut lines = Vec::new();
     for file in &report.files {
         let counts = file.counts;
@@ -184,10 +204,23 @@ fn report_text(report: &Report) -> String {
         true => String::new(),
         false => format!("\n{}\n", lines.join("\n")),
     };
+    let mut left_out = Vec::new();
+    for (number, why) in [
+        (
+            totals.unknown_provider,
+            "for providers there is no pack for",
+        ),
+        (totals.skipped, "skipped because vendors disagree"),
+    ] {
+        if number > 0 {
+            left_out.push(format!(", {number} {why}"));
+        }
+    }
     format!(
-        "{}\n{mismatches}\n{} of {} vectors passed: {verdict}",
+        "{}\n{mismatches}\n{} of {} vectors passed{}: {verdict}",
         sheet.text(),
         totals.passed,
-        totals.vectors
+        totals.vectors,
+        left_out.concat()
     )
 }

@@ -44,7 +44,10 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let run = global.run_dir();
     let (config, prepared) = prepare(global, &run)?;
-    let lifeline = args.supervised.then(Lifeline::of_this_process).transpose()?;
+    let lifeline = args
+        .supervised
+        .then(Lifeline::of_this_process)
+        .transpose()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let log = open_log(&config, &prepared, &clock)?;
     tokio::runtime::Builder::new_multi_thread()
@@ -53,6 +56,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .context("cannot start the runtime")?
         .block_on(async {
             let stop = stop::token()?;
+            let supervised = lifeline.is_some();
             let listeners = match &lifeline {
                 Some(lifeline) => lifeline.listeners()?,
                 None => Listeners::bind(&config.receiver)?,
@@ -68,6 +72,9 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 stop,
             };
             receiver.run().await.context("a listener failed")?;
+            if !supervised {
+                run.clear();
+            }
             log.close()
                 .await
                 .map_err(|error| crate::engine::explain(&config, error))?;
@@ -89,7 +96,11 @@ pub fn prepare(global: &Global, run: &RunDir) -> anyhow::Result<(Config, Prepare
     }
     let prepared = Prepared::new(&config, &Registry::built_in(), VERSION)
         .map_err(|problems| usage(problems.to_string()))?;
-    for warning in config.warnings.iter().chain(prepared.warnings.iter().flatten()) {
+    for warning in config
+        .warnings
+        .iter()
+        .chain(prepared.warnings.iter().flatten())
+    {
         tracing::warn!(setting = warning.path, "{}", warning.message);
     }
     Ok((config, prepared))

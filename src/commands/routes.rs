@@ -1,7 +1,7 @@
 //! `creel routes`: how far each route is, and moving it.
 
 use anyhow::bail;
-use creel_common::log::{RewindTo, RouteStatus};
+use creel_common::log::{Operate, RewindTo, RouteStatus};
 use creel_common::time::Timestamp;
 use serde::Serialize;
 use serde_json::json;
@@ -150,11 +150,23 @@ fn table(routes: &[RouteStatus], now: Timestamp) -> String {
         return "no routes".into();
     }
     let mut sheet = Sheet::new(&[
-        "route", "to", "state", "pending>", "open>", "waiting>", "dead>", "lag>", "delivered>",
+        "route",
+        "to",
+        "state",
+        "pending>",
+        "open>",
+        "waiting>",
+        "dead>",
+        "lag>",
+        "delivered>",
     ]);
     for route in routes {
         let (state, tone) = state(route);
-        let dead = if route.dead > 0 { Tone::Bad } else { Tone::Plain };
+        let dead = if route.dead > 0 {
+            Tone::Bad
+        } else {
+            Tone::Plain
+        };
         sheet.row([
             toned(&route.name, Tone::Plain),
             toned(route.destination.as_deref().unwrap_or("-"), Tone::Plain),
@@ -246,19 +258,15 @@ fn rename(global: &Global, args: &RenameArgs) -> anyhow::Result<()> {
 
 fn forget(global: &Global, args: &ForgetArgs) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let question = format!(
-        "Forget {}, with what is waiting and dead on it?",
-        args.name
-    );
+    let question = format!("Forget {}, with what is waiting and dead on it?", args.name);
     if !confirm(&question, args.yes)? {
         bail!("nothing was changed");
     }
     let actor = actor(args.why.why.clone());
     block_on(async { Ok(log.forget(&args.name, actor).await?) })?;
-    args.output
-        .print(&json!({ "forgotten": args.name }), |_| {
-            format!("{} is forgotten", args.name)
-        })
+    args.output.print(&json!({ "forgotten": args.name }), |_| {
+        format!("{} is forgotten", args.name)
+    })
 }
 
 #[cfg(test)]

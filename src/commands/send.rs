@@ -82,7 +82,10 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 fn source<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Source> {
     config.sources.get(name).ok_or_else(|| {
         let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
-        usage(format!("no source `{name}`; there are {}", names.join(", ")))
+        usage(format!(
+            "no source `{name}`; there are {}",
+            names.join(", ")
+        ))
     })
 }
 
@@ -91,7 +94,11 @@ fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
     let pack = pack(&registry, &source.provider)?;
     let mut secrets = Vec::new();
     for reference in &source.secrets {
-        secrets.push(reference.resolve().map_err(|error| usage(error.to_string()))?);
+        secrets.push(
+            reference
+                .resolve()
+                .map_err(|error| usage(error.to_string()))?,
+        );
     }
     pack.prepare(&crate::sources::keys(config, source, &secrets))
         .map_err(|error| usage(format!("sources.{}: {error}", source.name)))
@@ -112,8 +119,12 @@ impl Target {
             Some(url) => url.clone(),
             None => format!("{}{path}", public_origin(config, run)?),
         };
-        let origin = origin(&url).ok_or_else(|| usage(format!("--url {url}: not an http(s) URL")))?;
-        let public = source.public_url.as_ref().or(config.receiver.public_url.as_ref());
+        let origin =
+            origin(&url).ok_or_else(|| usage(format!("--url {url}: not an http(s) URL")))?;
+        let public = source
+            .public_url
+            .as_ref()
+            .or(config.receiver.public_url.as_ref());
         let signed = match public {
             Some(public) if origin_only(public) => {
                 format!("{}{}", public.trim_end_matches('/'), &url[origin.len()..])
@@ -283,7 +294,10 @@ async fn send_one(
         .await
         .with_context(|| format!("no answer from {url}"))?;
     let status = response.status().as_u16();
-    let reply = response.bytes().await.with_context(|| format!("no whole answer from {url}"))?;
+    let reply = response
+        .bytes()
+        .await
+        .with_context(|| format!("no whole answer from {url}"))?;
     let shown = &reply[..reply.len().min(ANSWER_SHOWN_BYTES)];
     Ok(Answer {
         id: sample.id,
@@ -295,7 +309,11 @@ async fn send_one(
 
 fn show(args: &Args, answer: &Answer) -> anyhow::Result<()> {
     args.output.stream(answer, |answer| {
-        let colour = if (200..300).contains(&answer.status) { GOOD } else { BAD };
+        let colour = if (200..300).contains(&answer.status) {
+            GOOD
+        } else {
+            BAD
+        };
         format!(
             "{}  {:.1} ms  {}",
             paint(colour, &answer.status.to_string()),

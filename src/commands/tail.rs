@@ -42,7 +42,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
     block_on(async {
         tokio::select! {
-            ended = follow(&*log, args) => ended,
+            ended = follow(&log, args) => ended,
             _ = tokio::signal::ctrl_c() => Ok(()),
         }
     })
@@ -124,7 +124,12 @@ async fn look(log: &dyn Operate, args: &Args, watch: &mut Watch) -> anyhow::Resu
             ..Find::default()
         };
         let page = log.find(find).await?;
-        match page.items.into_iter().next().filter(|f| f.id.offset == offset) {
+        match page
+            .items
+            .into_iter()
+            .next()
+            .filter(|f| f.id.offset == offset)
+        {
             Some(found) => tell_standings(args, watch, &found)?,
             None => {
                 watch.seen.remove(&offset);
@@ -132,12 +137,13 @@ async fn look(log: &dyn Operate, args: &Args, watch: &mut Watch) -> anyhow::Resu
         }
     }
     loop {
-        let Page { items, next } = log.find(Find {
-            from: Some(watch.next),
-            limit: 200,
-            ..args.filter.find(now())
-        })
-        .await?;
+        let Page { items, next } = log
+            .find(Find {
+                from: Some(watch.next),
+                limit: 200,
+                ..args.filter.find(now())
+            })
+            .await?;
         for found in items {
             watch.next = watch.next.max(found.id.offset + 1);
             tell(args, watch, found)?;
@@ -165,7 +171,11 @@ fn tell(args: &Args, watch: &mut Watch, found: Found) -> anyhow::Result<()> {
         event_type: envelope.event_type.clone(),
         received_at: envelope.received_at,
         body_bytes: found.body_bytes,
-        routes: found.standings.iter().map(|(route, _)| route.clone()).collect(),
+        routes: found
+            .standings
+            .iter()
+            .map(|(route, _)| route.clone())
+            .collect(),
     };
     args.output.stream(&line, text)?;
     watch.seen.insert(found.id.offset, Vec::new());

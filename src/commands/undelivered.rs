@@ -1,6 +1,7 @@
 //! `creel undelivered`: is anything not where it should be?
 
-use creel_common::log::RouteStatus;
+use creel_common::log::remote::RemoteLog;
+use creel_common::log::{Find, Operate, PAGE_MAX, RouteStatus};
 use creel_common::time::Timestamp;
 use serde::Serialize;
 
@@ -23,10 +24,23 @@ pub struct Args {
     connect: Connect,
 }
 
+/// Deliveries of a source without a route that are counted one by one.
+const UNROUTED_MAX: u64 = 100_000;
+
 #[derive(Debug, Serialize)]
 struct Undelivered {
     undelivered: u64,
     routes: Vec<Row>,
+    unrouted: Vec<Unrouted>,
+}
+
+/// A source that no route takes: its deliveries are kept until one does.
+#[derive(Debug, Serialize)]
+struct Unrouted {
+    source: String,
+    deliveries: u64,
+    /// There are more than were counted.
+    more: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,17 +83,61 @@ impl Row {
 /// Counts and prints; exit code 1 when anything is undelivered.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let routes = block_on(async { Ok(log.routes().await?) })?;
+    let (routes, unrouted) = block_on(async {
+        let routes = log.routes().await?;
+        let unrouted = unrouted(&log, &routes).await?;
+        Ok((routes, unrouted))
+    })?;
     let routes: Vec<Row> = routes.into_iter().map(Row::from).collect();
     let found = Undelivered {
-        undelivered: routes.iter().map(Row::total).sum(),
+        undelivered: routes.iter().map(Row::total).sum::<u64>()
+            + unrouted.iter().map(|source| source.deliveries).sum::<u64>(),
         routes,
+        unrouted,
     };
     args.output.print(&found, |found| table(found, now()))?;
     if found.undelivered > 0 {
         return Err(said());
     }
     Ok(())
+}
+
+async fn unrouted(log: &RemoteLog, routes: &[RouteStatus]) -> anyhow::Result<Vec<Unrouted>> {
+    let mut all = Vec::new();
+    for source in log.sources().await? {
+        if routes.iter().any(|route| route.source == source.name) {
+            continue;
+        }
+        let (deliveries, more) = deliveries_of(log, &source.name).await?;
+        if deliveries > 0 {
+            all.push(Unrouted {
+                source: source.name,
+                deliveries,
+                more,
+            });
+        }
+    }
+    Ok(all)
+}
+
+async fn deliveries_of(log: &RemoteLog, source: &str) -> anyhow::Result<(u64, bool)> {
+    let mut found = 0;
+    let mut from = None;
+    loop {
+        let page = log
+            .find(Find {
+                source: Some(source.to_owned()),
+                from,
+                limit: PAGE_MAX,
+                ..Find::default()
+            })
+            .await?;
+        found += page.items.len() as u64;
+        from = page.next;
+        if from.is_none() || found >= UNROUTED_MAX {
+            return Ok((found, from.is_some()));
+        }
+    }
 }
 
 fn table(found: &Undelivered, now: Timestamp) -> String {
@@ -100,11 +158,23 @@ fn table(found: &Undelivered, now: Timestamp) -> String {
             toned(state(row), Tone::Plain),
         ]);
     }
-    let verdict = match found.undelivered {
-        0 => "everything is delivered".to_owned(),
-        n => format!("{} undelivered", count(n)),
-    };
-    format!("{}\n\n{verdict}", sheet.text())
+    let mut text = sheet.text();
+    for source in &found.unrouted {
+        let number = count(source.deliveries);
+        let number = if source.more {
+            format!("{number} or more")
+        } else {
+            number
+        };
+        text += &format!(
+            "\n{}: {number} unrouted, kept until a route takes them",
+            source.source
+        );
+    }
+    match found.undelivered {
+        0 => format!("{text}\n\neverything is delivered"),
+        n => format!("{text}\n\n{} undelivered", count(n)),
+    }
 }
 
 fn tone(number: u64, tone: Tone) -> Tone {

@@ -8,7 +8,7 @@ use creel_common::log::Work;
 use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 use creel_common::time::SystemClock;
-use creel_worker::{SetupError, Settings, Worker};
+use creel_worker::{Settings, SetupError, Worker};
 
 use crate::commands::connect::base_url;
 use crate::failure::usage;
@@ -30,7 +30,12 @@ pub struct Args {
     #[arg(long = "route", value_name = "ROUTE")]
     routes: Vec<String>,
     /// A receiver's private listener; may be repeated [default: worker.receivers]
-    #[arg(long = "receiver", value_name = "URL", env = "CREEL_RECEIVER", value_delimiter = ',')]
+    #[arg(
+        long = "receiver",
+        value_name = "URL",
+        env = "CREEL_RECEIVER",
+        value_delimiter = ','
+    )]
     receivers: Vec<String>,
     /// Its name, for people: in leases and file names [default: host name and process]
     #[arg(long, value_name = "NAME")]
@@ -44,7 +49,10 @@ pub struct Args {
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let config = global.load()?;
     let run = global.run_dir();
-    let lifeline = args.supervised.then(Lifeline::of_this_process).transpose()?;
+    let lifeline = args
+        .supervised
+        .then(Lifeline::of_this_process)
+        .transpose()?;
     let token = token(&config, &run)?;
     let settings = Settings {
         name: args.name.clone().unwrap_or_else(own_name),
@@ -60,7 +68,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
             let mut logs: Vec<Arc<dyn Work>> = Vec::new();
             for url in receivers(&config, &run, args)? {
                 let log = RemoteLog::new(&url, token.clone())
-                    .with_context(|| format!("cannot talk to a receiver at {url}"))?;
+                    .map_err(|error| usage(error.to_string()))?;
                 logs.push(Arc::new(log));
             }
             let stop = stop::token()?;
@@ -80,7 +88,10 @@ fn wrong(error: SetupError) -> anyhow::Error {
 }
 
 fn own_name() -> String {
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
     format!("{host}-{}", std::process::id())
 }
 
@@ -124,7 +135,11 @@ fn token(config: &Config, run: &RunDir) -> anyhow::Result<Secret> {
 
 /// The receiver's own worker token, where both live in one configuration.
 fn configured_at_receiver(config: &Config) -> anyhow::Result<Option<Secret>> {
-    let token = config.receiver.tokens.iter().find(|t| t.role == Role::Worker);
+    let token = config
+        .receiver
+        .tokens
+        .iter()
+        .find(|t| t.role == Role::Worker);
     let Some(token) = token else { return Ok(None) };
     let secret = token.secret.resolve();
     Ok(Some(secret.map_err(|error| usage(error.to_string()))?))

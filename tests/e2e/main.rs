@@ -1,6 +1,7 @@
 //! creel from outside: the real binary, real sockets, real disks.
 #![allow(clippy::unwrap_used)]
 
+mod cli;
 mod faults;
 mod harness;
 mod trace;

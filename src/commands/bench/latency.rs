@@ -47,7 +47,11 @@ impl Latencies {
     }
 
     /// The latency that `share` (0.0 to 1.0) of all do not exceed; zero when there are none.
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss
+    )]
     pub fn quantile(&self, share: f64) -> Duration {
         let wanted = (self.total as f64 * share).ceil().max(1.0) as u64;
         let mut seen = 0;
@@ -101,7 +105,10 @@ mod tests {
         }
         let near = |share: f64, micros: u64| {
             let got = latencies.quantile(share).as_micros();
-            assert!(got.abs_diff(u128::from(micros)) <= u128::from(micros / 40), "{got}");
+            assert!(
+                got.abs_diff(u128::from(micros)) <= u128::from(micros / 40),
+                "{got}"
+            );
         };
         near(0.5, 500);
         near(0.99, 990);

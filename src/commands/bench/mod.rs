@@ -85,7 +85,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         body_bytes: args.size as usize,
         seconds: f64::from(args.seconds),
         cores: std::thread::available_parallelism().map_or(1, usize::from),
-        dir: parent.canonicalize().unwrap_or(parent).display().to_string(),
+        dir: parent
+            .canonicalize()
+            .unwrap_or(parent)
+            .display()
+            .to_string(),
         ratios: report::ratios(&rows),
         rows,
     };

@@ -144,7 +144,13 @@ pub fn ratios(rows: &[Row]) -> Vec<Ratio> {
 /// The report as text.
 pub fn text(report: &Report) -> String {
     let mut sheet = Sheet::new(&[
-        "", "connections>", "acks/s>", "p50 ms>", "p99 ms>", "server µs/ack>", "drained/s>",
+        "",
+        "connections>",
+        "acks/s>",
+        "p50 ms>",
+        "p99 ms>",
+        "server µs/ack>",
+        "drained/s>",
     ]);
     let optional = |value: Option<f64>, digits: usize| {
         value.map_or(String::new(), |value| format!("{value:.digits$}"))
@@ -167,7 +173,10 @@ pub fn text(report: &Report) -> String {
         report.cores,
         report.dir,
         sheet.text(),
-        paint(BOLD, "creel against the same server over a bare synced file"),
+        paint(
+            BOLD,
+            "creel against the same server over a bare synced file"
+        ),
     );
     for ratio in &report.ratios {
         let mut parts = Vec::new();

@@ -48,13 +48,12 @@ fn request(path: &str, run: u64, signed: &SignedBody) -> (Vec<u8>, usize) {
         "POST {path} HTTP/1.1\r\nHost: hooks.example.com\r\nUser-Agent: GitHub-Hookshot/bench\r\n\
          Accept: */*\r\nContent-Type: application/json\r\nX-GitHub-Event: push\r\n\
          X-GitHub-Hook-ID: 123456789\r\nX-Hub-Signature-256: {}\r\nContent-Length: {}\r\n\
-         X-GitHub-Delivery: {}-{}-{}-{}-",
+         X-GitHub-Delivery: {}-{}-{}-8000-",
         signed.signature,
         signed.body.len(),
         &run[..8],
         &run[8..12],
         &run[12..16],
-        "8000",
     );
     let at = head.len();
     let mut bytes = head.into_bytes();
@@ -75,7 +74,8 @@ fn put_hex(place: &mut [u8], mut number: u64) {
 pub fn bodies(size: usize, run: u64) -> Vec<Vec<u8>> {
     (0..BODIES)
         .map(|index| {
-            let start = format!(r#"{{"ref":"refs/heads/main","run":"{run:016x}","n":{index},"pad":""#);
+            let start =
+                format!(r#"{{"ref":"refs/heads/main","run":"{run:016x}","n":{index},"pad":""#);
             let pad = size.saturating_sub(start.len() + 2);
             // neither all the same nor incompressible, like a real body
             let filler = (0..pad).map(|at| b"abcdefghijklmnop"[(at * 7 + at / 64 + index) & 15]);
@@ -108,7 +108,10 @@ mod tests {
         requests.write(0x0abc, &mut one);
         requests.write(0x0abd, &mut two);
         let text = String::from_utf8(one.clone()).expect("text");
-        assert!(text.contains("X-GitHub-Delivery: 00000000-0000-0001-8000-000000000abc\r\n"), "{text}");
+        assert!(
+            text.contains("X-GitHub-Delivery: 00000000-0000-0001-8000-000000000abc\r\n"),
+            "{text}"
+        );
         assert!(text.ends_with("\r\n\r\n{}"), "{text}");
         assert_ne!(one, two);
     }

@@ -114,7 +114,10 @@ struct Nowhere {
 impl Intake for Nowhere {
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
         drop(new);
-        Ok(appended(self.log, self.next.fetch_add(1, Ordering::Relaxed)))
+        Ok(appended(
+            self.log,
+            self.next.fetch_add(1, Ordering::Relaxed),
+        ))
     }
 }
 

@@ -222,7 +222,10 @@ impl Subject {
     }
 
     fn delivered(&self) -> anyhow::Result<u64> {
-        let token = self.run.token(Role::Operate)?.context("there is no token")?;
+        let token = self
+            .run
+            .token(Role::Operate)?
+            .context("there is no token")?;
         let log = RemoteLog::new(&format!("http://{}", self.addresses.private), token)?;
         let routes = block_on(async { Ok(log.routes().await?) })?;
         Ok(routes.iter().map(|route| route.delivered).sum())

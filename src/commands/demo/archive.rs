@@ -41,7 +41,10 @@ pub fn read(dir: &Path) -> anyhow::Result<HashMap<String, Arrivals>> {
         .with_context(|| format!("cannot read {}", dir.display()))?;
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_none_or(|extension| extension != "jsonl") {
+        if path
+            .extension()
+            .is_none_or(|extension| extension != "jsonl")
+        {
             continue;
         }
         for line in BufReader::new(File::open(&path)?).lines() {

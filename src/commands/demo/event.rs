@@ -138,7 +138,12 @@ impl Signer {
             1 => {
                 let mut event = self.signed(&self.genuine, draft, genuine.number, Kind::Forged)?;
                 let signature = |name: &str| name.contains("signature");
-                let names: Vec<_> = event.headers.keys().filter(|n| signature(n.as_str())).cloned().collect();
+                let names: Vec<_> = event
+                    .headers
+                    .keys()
+                    .filter(|n| signature(n.as_str()))
+                    .cloned()
+                    .collect();
                 for name in names {
                     event.headers.remove(name);
                 }

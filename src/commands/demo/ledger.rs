@@ -154,7 +154,10 @@ pub fn close(ledger: &Ledger) -> Closed {
     for sent in &ledger.sent {
         let row = row(&mut sources, &sent.source);
         if sent.acks == 0 {
-            faults.add(format!("{}: {} was never acknowledged", sent.source, sent.event));
+            faults.add(format!(
+                "{}: {} was never acknowledged",
+                sent.source, sent.event
+            ));
             continue;
         }
         row.acknowledged += 1;
@@ -173,7 +176,10 @@ pub fn close(ledger: &Ledger) -> Closed {
     for (source, forged) in &ledger.forged {
         row(&mut sources, source).refused = forged.refused;
         if forged.accepted > 0 {
-            faults.add(format!("{source}: {} forged were accepted", forged.accepted));
+            faults.add(format!(
+                "{source}: {} forged were accepted",
+                forged.accepted
+            ));
         }
     }
     let none = Vec::new();
@@ -197,10 +203,7 @@ pub fn close(ledger: &Ledger) -> Closed {
     }
 }
 
-fn row<'a, 'b>(
-    rows: &'b mut BTreeMap<&'a str, SourceRow>,
-    source: &'a str,
-) -> &'b mut SourceRow {
+fn row<'a, 'b>(rows: &'b mut BTreeMap<&'a str, SourceRow>, source: &'a str) -> &'b mut SourceRow {
     rows.entry(source).or_insert_with(|| SourceRow {
         source: source.to_owned(),
         ..SourceRow::default()
@@ -218,7 +221,10 @@ fn by_event<'a>(ledger: &'a Ledger, faults: &mut Faults) -> ByEvent<'a> {
         .collect();
     let mut log = ByEvent::new();
     for logged in &ledger.log {
-        let key = (logged.source.as_str(), logged.event.as_deref().unwrap_or(""));
+        let key = (
+            logged.source.as_str(),
+            logged.event.as_deref().unwrap_or(""),
+        );
         if !sent.contains_key(&key) {
             faults.add(format!("{} in the log was sent by nobody", logged.id));
         }
@@ -269,7 +275,9 @@ fn route_row(route: &Route, wanted: &[(&str, Digest)], faults: &mut Faults) -> R
     }
     if route.arrivals.len() != known {
         let strangers = route.arrivals.len() - known;
-        faults.add(format!("{name}: {strangers} arrived that were not acknowledged"));
+        faults.add(format!(
+            "{name}: {strangers} arrived that were not acknowledged"
+        ));
     }
     if route.dead != route.dead_expected {
         let (dead, expected) = (route.dead, route.dead_expected);
@@ -277,10 +285,15 @@ fn route_row(route: &Route, wanted: &[(&str, Digest)], faults: &mut Faults) -> R
     }
     if route.reprocessed != route.dead {
         let (done, dead) = (route.reprocessed, route.dead);
-        faults.add(format!("{name}: {done} of {dead} dead letters were reprocessed"));
+        faults.add(format!(
+            "{name}: {done} of {dead} dead letters were reprocessed"
+        ));
     }
     if route.undelivered > 0 {
-        faults.add(format!("{name}: {} are left undelivered", route.undelivered));
+        faults.add(format!(
+            "{name}: {} are left undelivered",
+            route.undelivered
+        ));
     }
     row
 }
@@ -328,14 +341,26 @@ mod tests {
     fn arrivals(events: &[(&str, usize)]) -> Arrivals {
         events
             .iter()
-            .map(|(event, times)| (format!("id-{event}"), vec![digest(event.as_bytes()); *times]))
+            .map(|(event, times)| {
+                (
+                    format!("id-{event}"),
+                    vec![digest(event.as_bytes()); *times],
+                )
+            })
             .collect()
     }
 
     fn sound() -> Ledger {
         Ledger {
             sent: vec![sent("a", 1), sent("b", 2)],
-            forged: [("s".to_owned(), Forged { refused: 3, accepted: 0 })].into(),
+            forged: [(
+                "s".to_owned(),
+                Forged {
+                    refused: 3,
+                    accepted: 0,
+                },
+            )]
+            .into(),
             log: vec![logged("a"), logged("b")],
             routes: vec![Route {
                 name: "s-d".into(),
@@ -362,15 +387,27 @@ mod tests {
 
     #[test]
     fn every_way_of_not_adding_up_is_seen() {
-        let cases: [(&str, fn(&mut Ledger)); 12] = [
+        type Change = fn(&mut Ledger);
+        let cases: [(&str, Change); 12] = [
             ("lost in the log", |l| l.log.truncate(1)),
             ("another body in the log", |l| l.log[0].digest[0] ^= 1),
-            ("twice in the log", |l| l.log.push(Logged { id: "x".into(), ..logged("a") })),
+            ("twice in the log", |l| {
+                l.log.push(Logged {
+                    id: "x".into(),
+                    ..logged("a")
+                })
+            }),
             ("forged in the log", |l| l.log.push(logged("z"))),
             ("never acknowledged", |l| l.sent[0].acks = 0),
             ("another id", |l| l.sent[0].id = Some("y".into())),
             ("forged accepted", |l| {
-                l.forged.insert("s".into(), Forged { refused: 1, accepted: 1 });
+                l.forged.insert(
+                    "s".into(),
+                    Forged {
+                        refused: 1,
+                        accepted: 1,
+                    },
+                );
             }),
             ("did not arrive", |l| {
                 l.routes[0].arrivals.remove("id-a");

@@ -93,11 +93,14 @@ async fn play(args: &Args, dir: &Path) -> anyhow::Result<()> {
         scene,
     };
     let mut service = Service::start(&stage.scene.config()).await?;
-    say(args, &format!(
-        "creel up with 3 workers, senders at http://{} {}",
-        service.addresses.public,
-        paint(DIM, &format!("({})", dir.display()))
-    ));
+    say(
+        args,
+        &format!(
+            "creel up with 3 workers, senders at http://{} {}",
+            service.addresses.public,
+            paint(DIM, &format!("({})", dir.display()))
+        ),
+    );
     let played = stage.play(args, &mut service, began).await;
     match played {
         Ok(closed) => stage.finish(args, service, &closed, began.elapsed()).await,
@@ -124,30 +127,49 @@ impl Stage {
         let events = event::all(&self.scene, args.deliveries as usize)?;
         let total = events.len() as u64;
         let of = |kind| count(events.iter().filter(|event| event.kind == kind).count() as u64);
-        say(args, &format!(
-            "sending {} deliveries, {} repeated, {} forged; `flaky` answers 500, `picky` rejects \
+        say(
+            args,
+            &format!(
+                "sending {} deliveries, {} repeated, {} forged; `flaky` answers 500, `picky` rejects \
              one in twenty",
-            of(Kind::Genuine), of(Kind::Repeated), of(Kind::Forged)
-        ));
+                of(Kind::Genuine),
+                of(Kind::Repeated),
+                of(Kind::Forged)
+            ),
+        );
         let senders = Senders::new(service.addresses.public, events)?;
         let sending = tokio::spawn(senders.clone().run());
         let watched = watch(senders.clone(), total);
         self.disturb(args, service, &senders, total).await?;
         sending.await.context("the senders panicked")??;
         watched.abort();
-        say(args, &format!(
-            "all answered; {} were sent again because an answer did not come",
-            count(senders.resent())
-        ));
+        say(
+            args,
+            &format!(
+                "all answered; {} were sent again because an answer did not come",
+                count(senders.resent())
+            ),
+        );
 
         let dead = settle(&*service.log, "delivering", false).await?;
         let letters: u64 = dead.iter().map(|route| route.dead).sum();
-        say(args, &format!("{} dead letters; `picky` is mended, reprocessing them", count(letters)));
+        say(
+            args,
+            &format!(
+                "{} dead letters; `picky` is mended, reprocessing them",
+                count(letters)
+            ),
+        );
         self.picky.cure();
         let reprocessed = reprocess(&*service.log, &dead).await?;
         let last = settle(&*service.log, "delivering again", true).await?;
-        say(args, &format!("settled after {}; comparing", length(began.elapsed())));
-        let ledger = self.ledger(service, &senders, &dead, &reprocessed, &last).await?;
+        say(
+            args,
+            &format!("settled after {}; comparing", length(began.elapsed())),
+        );
+        let ledger = self
+            .ledger(service, &senders, &dead, &reprocessed, &last)
+            .await?;
         Ok(ledger::close(&ledger))
     }
 
@@ -168,12 +190,18 @@ impl Stage {
         let at = Instant::now();
         say(args, &format!("receiver (process {killed}) killed with -9"));
         service.until_ready_again(killed).await?;
-        say(args, &format!("receiver ready again after {}", length(at.elapsed())));
+        say(
+            args,
+            &format!("receiver ready again after {}", length(at.elapsed())),
+        );
         tokio::time::sleep(FAILS_ON).await;
-        say(args, &format!(
-            "`flaky` works now, after {} errors",
-            count(self.flaky.failed())
-        ));
+        say(
+            args,
+            &format!(
+                "`flaky` works now, after {} errors",
+                count(self.flaky.failed())
+            ),
+        );
         self.flaky.cure();
         Ok(())
     }
@@ -209,13 +237,20 @@ impl Stage {
                         "picky" => log.iter().filter(picked).count() as u64,
                         _ => 0,
                     },
-                    reprocessed: reprocessed.iter().filter(|(r, _)| *r == name).map(|(_, n)| n).sum(),
+                    reprocessed: reprocessed
+                        .iter()
+                        .filter(|(r, _)| *r == name)
+                        .map(|(_, n)| n)
+                        .sum(),
                     undelivered: of(last, |r| r.pending + r.open + r.waiting + r.dead),
                     name,
                 });
             }
         }
-        ensure!(archived.is_empty(), "the archive has lines of unknown routes");
+        ensure!(
+            archived.is_empty(),
+            "the archive has lines of unknown routes"
+        );
         Ok(Ledger {
             sent,
             forged,
@@ -232,13 +267,17 @@ impl Stage {
         took: Duration,
     ) -> anyhow::Result<()> {
         if args.keep {
-            args.output.print(closed, |closed| report::text(closed, took))?;
+            args.output
+                .print(closed, |closed| report::text(closed, took))?;
             say(args, &service.invitation(&self.scene));
-            tokio::signal::ctrl_c().await.context("cannot wait for ctrl-c")?;
+            tokio::signal::ctrl_c()
+                .await
+                .context("cannot wait for ctrl-c")?;
         }
         let stopped = service.stop().await;
         if !args.keep {
-            args.output.print(closed, |closed| report::text(closed, took))?;
+            args.output
+                .print(closed, |closed| report::text(closed, took))?;
         }
         stopped?;
         if closed.adds_up { Ok(()) } else { Err(said()) }
@@ -284,10 +323,7 @@ async fn settle(
     }
 }
 
-async fn reprocess(
-    log: &dyn Operate,
-    dead: &[RouteStatus],
-) -> anyhow::Result<Vec<(String, u64)>> {
+async fn reprocess(log: &dyn Operate, dead: &[RouteStatus]) -> anyhow::Result<Vec<(String, u64)>> {
     let mut done = Vec::new();
     for route in dead.iter().filter(|route| route.dead > 0) {
         let actor = Actor {

@@ -51,7 +51,9 @@ impl Sender {
     /// The names of its routes.
     pub fn routes(&self) -> impl Iterator<Item = String> + '_ {
         let source = self.source;
-        self.destinations.iter().map(move |to| format!("{source}-{to}"))
+        self.destinations
+            .iter()
+            .map(move |to| format!("{source}-{to}"))
     }
 }
 

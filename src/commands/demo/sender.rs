@@ -186,7 +186,11 @@ impl Senders {
             two_ids: false,
         });
         if !(200..=299).contains(&status) {
-            bail!("{}: genuine {} was answered with {status}", event.source, event.name);
+            bail!(
+                "{}: genuine {} was answered with {status}",
+                event.source,
+                event.name
+            );
         }
         sent.acks += 1;
         // Twilio's answer is TwiML and has no id

@@ -62,7 +62,9 @@ impl Service {
             Ok(addresses) => addresses,
             Err(error) => return Err(error.context(last(&lines))),
         };
-        let token = run.token(Role::Operate)?.context("creel up made no token")?;
+        let token = run
+            .token(Role::Operate)?
+            .context("creel up made no token")?;
         let log = RemoteLog::new(&format!("http://{}", addresses.private), token)?;
         Ok(Self {
             up,
@@ -93,7 +95,10 @@ impl Service {
     pub async fn until_ready_again(&mut self, killed: u32) -> anyhow::Result<()> {
         let began = Instant::now();
         loop {
-            let now = self.run.processes()?.and_then(|processes| processes.receiver);
+            let now = self
+                .run
+                .processes()?
+                .and_then(|processes| processes.receiver);
             if now.is_some_and(|pid| pid != killed) && self.log.routes().await.is_ok() {
                 return Ok(());
             }

@@ -44,7 +44,10 @@ impl Sink {
     ///
     /// # Errors
     /// When no port can be had.
-    pub async fn start(name: &'static str, ailment: Ailment) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
+    pub async fn start(
+        name: &'static str,
+        ailment: Ailment,
+    ) -> anyhow::Result<(Arc<Self>, SocketAddr)> {
         let listener = TcpListener::bind("127.0.0.1:0")
             .await
             .context("cannot listen on loopback")?;
@@ -132,7 +135,9 @@ async fn answer(
     };
     let id = text("creel-delivery-id");
     let route = format!("{}-{}", text("creel-source"), sink.name);
-    let body = Limited::new(request.into_body(), BODY_BYTES_MAX).collect().await;
+    let body = Limited::new(request.into_body(), BODY_BYTES_MAX)
+        .collect()
+        .await;
     let status = match body {
         Ok(body) => sink.take(&route, &id, &body.to_bytes()),
         Err(_) => StatusCode::BAD_REQUEST,

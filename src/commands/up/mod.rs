@@ -43,6 +43,8 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     crate::commands::check::or_fail(&config)?;
     let run = global.run_dir();
     run.prepare()?;
+    // what a run that was killed left behind would lead others astray
+    run.clear();
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -122,7 +124,13 @@ fn receivers(config: &Config, private: SocketAddr) -> Vec<String> {
         .worker
         .receivers
         .iter()
-        .map(|url| if is_ours(url) { bound.clone() } else { url.clone() })
+        .map(|url| {
+            if is_ours(url) {
+                bound.clone()
+            } else {
+                url.clone()
+            }
+        })
         .collect()
 }
 
@@ -137,7 +145,10 @@ fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) ->
         paint(BOLD, "sources"),
     ];
     for source in config.sources.values() {
-        let base = source.public_url.as_ref().or(config.receiver.public_url.as_ref());
+        let base = source
+            .public_url
+            .as_ref()
+            .or(config.receiver.public_url.as_ref());
         let local = format!("http://{}", at.public);
         let base = base.unwrap_or(&local);
         lines.push(format!(

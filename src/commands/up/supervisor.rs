@@ -190,8 +190,10 @@ impl Table {
                 Failure::Disk("the disk failed; see the receiver's last lines above".into()).into(),
             ),
             (Some(USAGE), _) => Some(
-                Failure::Usage(format!("{name} ended: wrong usage or configuration, see above"))
-                    .into(),
+                Failure::Usage(format!(
+                    "{name} ended: wrong usage or configuration, see above"
+                ))
+                .into(),
             ),
             (Some(FAILED), Seat::Receiver) if !self.was_ready => Some(anyhow::anyhow!(
                 "the receiver could not start; see its last lines above"
@@ -240,7 +242,11 @@ async fn keep(
             return end(plan, seat, &mut child).await;
         };
         tell.send(Event::Ended(seat, status)).await?;
-        failed = if began.elapsed() >= FINE_AFTER { 1 } else { failed + 1 };
+        failed = if began.elapsed() >= FINE_AFTER {
+            1
+        } else {
+            failed + 1
+        };
         tokio::select! {
             () = tokio::time::sleep(pauses.ceiling(failed)) => {}
             _ = told.wait_for(|stop| *stop) => return Ok(()),

@@ -113,6 +113,17 @@ async fn a_file_that_somebody_removed_is_not_written_into() {
     assert_eq!(ids(dir.path()), ["000000000000feed-2"]);
 }
 
+#[tokio::test]
+async fn a_stop_in_order_leaves_no_file_that_looks_unfinished() {
+    let dir = TempDir::new().unwrap();
+    let destination = opened("file", "path = \".\"", dir.path()).unwrap();
+    delivers(&destination, 1, "a").await;
+    assert_eq!(files(dir.path(), CURRENT).len(), 1);
+    drop(destination);
+    assert_eq!(files(dir.path(), CURRENT).len(), 0);
+    assert_eq!(ids(dir.path()).len(), 1);
+}
+
 /// A file system of its own, as small as it is told.
 struct Tmpfs(TempDir);
 

@@ -159,7 +159,7 @@ async fn drain(destination: Arc<dyn Destination>, open_max: u32, round_trip: Dur
 #[ignore = "a measurement; run it alone and in release"]
 async fn draining_into_files() {
     for (open_max, millis) in [(1024, 0), (1024, 1), (1024, 3), (4096, 1), (4096, 3)] {
-        let dir = tempfile::TempDir::new_in(".").unwrap();
+        let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let destination = opened("file", "path = \".\"", dir.path()).unwrap();
         drain(
             destination,
@@ -185,7 +185,7 @@ async fn draining_into_http() {
 #[ignore = "a measurement; run it alone and in release"]
 async fn where_the_time_goes() {
     const ROUNDS: usize = 400;
-    let dir = tempfile::TempDir::new_in(".").unwrap();
+    let dir = tempfile::TempDir::new_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let record = Bytes::from(codec::encode(&delivery(body())).unwrap());
     let destination = opened("file", "path = \".\"", dir.path()).unwrap();
     let nowhere = creel_worker::destinations::stdout::Lines::to(std::io::sink());

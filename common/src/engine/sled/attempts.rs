@@ -27,14 +27,23 @@ pub(super) struct Attempts {
 
 #[derive(Debug, Default)]
 struct Chain {
-    /// Number and bytes of every file, oldest first.
-    files: Vec<(u64, u64)>,
+    /// Every file, oldest first.
+    files: Vec<Link>,
     next_number: u64,
     /// The newest file, once this process has begun one.
     newest: Option<File>,
     /// Written since the last sync.
     unsynced: Vec<File>,
     dirty: bool,
+}
+
+/// One file of the chain.
+#[derive(Debug, Clone, Copy)]
+struct Link {
+    number: u64,
+    bytes: u64,
+    /// Lowest and highest offset of its frames, once it has been read or if this process wrote it.
+    span: Option<(Offset, Offset)>,
 }
 
 impl Attempts {
@@ -47,8 +56,8 @@ impl Attempts {
             ..Chain::default()
         };
         chain.files = list(&dir).map_err(failed(&dir))?;
-        if let Some((number, _)) = chain.files.last() {
-            chain.next_number = number + 1;
+        if let Some(newest) = chain.files.last() {
+            chain.next_number = newest.number + 1;
         }
         Ok(Self {
             dir,
@@ -61,21 +70,35 @@ impl Attempts {
     pub(super) fn append(&self, span: (Offset, Offset), bytes: &[u8]) -> Result<(), EngineError> {
         let frame = encode(span, bytes);
         let mut chain = self.chain.lock();
-        self.append_frame(&mut chain, &frame)
+        self.append_frame(&mut chain, span, &frame)
             .map_err(failed(&self.dir))
     }
 
-    fn append_frame(&self, chain: &mut Chain, frame: &[u8]) -> io::Result<()> {
+    fn append_frame(
+        &self,
+        chain: &mut Chain,
+        span: (Offset, Offset),
+        frame: &[u8],
+    ) -> io::Result<()> {
         let file_bytes_max = (self.bytes_max / FILES).clamp(1, FILE_BYTES_MAX);
-        let is_full = chain.files.last().is_some_and(|f| f.1 >= file_bytes_max);
+        let is_full = chain
+            .files
+            .last()
+            .is_some_and(|f| f.bytes >= file_bytes_max);
         if is_full || chain.newest.is_none() {
             self.begin_file(chain)?;
         }
-        if let Some(file) = &mut chain.newest {
-            file.write_all(frame)?;
+        let end = chain.files.last().map_or(0, |f| f.bytes);
+        if let Some(file) = &mut chain.newest
+            && let Err(e) = file.write_all(frame)
+        {
+            // what follows half a frame could not be read
+            file.set_len(end)?;
+            return Err(e);
         }
         if let Some(newest) = chain.files.last_mut() {
-            newest.1 += frame.len() as u64;
+            newest.bytes += frame.len() as u64;
+            newest.span = Some(widened(newest.span, span));
         }
         chain.dirty = true;
         self.drop_oldest(chain)
@@ -88,7 +111,11 @@ impl Attempts {
             .create_new(true)
             .open(self.path(number))?;
         chain.next_number += 1;
-        chain.files.push((number, 0));
+        chain.files.push(Link {
+            number,
+            bytes: 0,
+            span: None,
+        });
         if let Some(full) = chain.newest.replace(file) {
             chain.unsynced.push(full);
         }
@@ -97,8 +124,8 @@ impl Attempts {
 
     fn drop_oldest(&self, chain: &mut Chain) -> io::Result<()> {
         while chain.files.len() > 1 && chain.bytes() > self.bytes_max {
-            let (number, _) = chain.files.remove(0);
-            fs::remove_file(self.path(number))?;
+            let oldest = chain.files.remove(0);
+            fs::remove_file(self.path(oldest.number))?;
         }
         Ok(())
     }
@@ -130,16 +157,18 @@ impl Attempts {
         about: Option<Offset>,
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), EngineError> {
-        let files: Vec<(u64, u64)> = self.chain.lock().files.clone();
-        for (number, _) in files.iter().rev() {
-            let path = self.path(*number);
+        let files = self.chain.lock().files.clone();
+        for file in files.iter().rev().filter(|f| f.may_hold(about)) {
+            let path = self.path(file.number);
             let bytes = match fs::read(&path) {
                 Ok(bytes) => bytes,
                 // dropped meanwhile
                 Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
                 Err(e) => return Err(failed(&path)(e)),
             };
-            for (span, content) in decode_all(&bytes).into_iter().rev() {
+            let frames = decode_all(&bytes);
+            self.learn_span(file.number, &frames);
+            for (span, content) in frames.into_iter().rev() {
                 let wanted = about.is_none_or(|o| span.0 <= o && o <= span.1);
                 if wanted && !visit(content) {
                     return Ok(());
@@ -147,6 +176,17 @@ impl Attempts {
             }
         }
         Ok(())
+    }
+
+    /// Remembers what a file of an earlier process is about, to skip it the next time.
+    fn learn_span(&self, number: u64, frames: &[Frame<'_>]) {
+        let mut chain = self.chain.lock();
+        let file = chain.files.iter_mut().find(|f| f.number == number);
+        if let Some(file) = file.filter(|f| f.span.is_none()) {
+            file.span = frames
+                .iter()
+                .fold(None, |all, (span, _)| Some(widened(all, *span)));
+        }
     }
 
     /// Bytes it takes on disk.
@@ -161,21 +201,38 @@ impl Attempts {
 
 impl Chain {
     fn bytes(&self) -> u64 {
-        self.files.iter().map(|f| f.1).sum()
+        self.files.iter().map(|f| f.bytes).sum()
     }
 }
 
-fn list(dir: &Path) -> io::Result<Vec<(u64, u64)>> {
+impl Link {
+    fn may_hold(&self, about: Option<Offset>) -> bool {
+        match (about, self.span) {
+            (Some(offset), Some(span)) => span.0 <= offset && offset <= span.1,
+            _ => true,
+        }
+    }
+}
+
+fn widened(all: Option<(Offset, Offset)>, by: (Offset, Offset)) -> (Offset, Offset) {
+    all.map_or(by, |all| (all.0.min(by.0), all.1.max(by.1)))
+}
+
+fn list(dir: &Path) -> io::Result<Vec<Link>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let number = name.to_str().and_then(|n| n.strip_suffix(".attempts"));
         if let Some(number) = number.and_then(|n| n.parse().ok()) {
-            found.push((number, entry.metadata()?.len()));
+            found.push(Link {
+                number,
+                bytes: entry.metadata()?.len(),
+                span: None,
+            });
         }
     }
-    found.sort_unstable();
+    found.sort_unstable_by_key(|f| f.number);
     Ok(found)
 }
 
@@ -192,8 +249,11 @@ fn encode(span: (Offset, Offset), bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// A frame's span and content.
+type Frame<'a> = ((Offset, Offset), &'a [u8]);
+
 /// The frames of a file, oldest first, up to the first that is not sound.
-fn decode_all(bytes: &[u8]) -> Vec<((Offset, Offset), &[u8])> {
+fn decode_all(bytes: &[u8]) -> Vec<Frame<'_>> {
     let mut cursor = Cursor(bytes);
     let mut frames = Vec::new();
     while let Some(frame) = decode_frame(&mut cursor) {
@@ -202,7 +262,7 @@ fn decode_all(bytes: &[u8]) -> Vec<((Offset, Offset), &[u8])> {
     frames
 }
 
-fn decode_frame<'a>(cursor: &mut Cursor<'a>) -> Option<((Offset, Offset), &'a [u8])> {
+fn decode_frame<'a>(cursor: &mut Cursor<'a>) -> Option<Frame<'a>> {
     let head = cursor.0.get(..FRAME_HEAD_BYTES - 4)?;
     let length = cursor.u32()? as usize;
     let span = (cursor.u64()?, cursor.u64()?);

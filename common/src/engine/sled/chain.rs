@@ -20,7 +20,7 @@ use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
 /// Sealed volumes kept open for readers.
-const OPEN_MAX: usize = 3;
+const OPEN_MAX: usize = 2;
 
 /// All volumes.
 #[derive(Debug)]
@@ -219,8 +219,11 @@ impl Chain {
         for (volume, full) in open {
             if full {
                 let footer = volume.seal()?;
+                let sealed = Sealed::of(&self.dir, volume.number, footer);
                 if let Some(slot) = self.slots.write().get_mut(&volume.number) {
-                    slot.sealed = Some(Sealed::of(&self.dir, volume.number, footer));
+                    slot.sealed = Some(sealed);
+                    // nobody reads it: it gives its memory back when `volume` is dropped
+                    slot.volume.take_if(|_| slot.last_use == 0);
                 }
             } else {
                 volume.write_index()?;
@@ -362,13 +365,16 @@ impl Opening {
         let mut prepared = None;
         for (number, volume) in std::mem::take(&mut self.open) {
             let is_empty = volume.span().is_none();
-            if Some(number) == last_filled {
+            if Some(number) == last_filled && !volume.hurt {
                 current = Some(volume);
             } else if !is_empty {
                 let footer = volume.seal()?;
                 let sealed = Sealed::of(dir, number, footer);
                 self.slots.insert(number, Slot::sealed(sealed));
-            } else if number > last_filled.unwrap_or(last_sealed) && prepared.is_none() {
+            } else if !volume.hurt
+                && number > last_filled.unwrap_or(last_sealed)
+                && prepared.is_none()
+            {
                 prepared = Some(volume);
             } else {
                 // it once held what its neighbours do not, or was made too much

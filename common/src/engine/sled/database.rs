@@ -14,8 +14,9 @@ use crate::engine::EngineError;
 /// Segment size of every database. A leaf of 20 of the largest values fits into a quarter of it;
 /// larger leaves would become files that sled never syncs.
 pub(super) const SEGMENT_BYTES: usize = 2 << 20;
-/// Largest value put into a volume, with its header: up to 17 of them are written together.
-pub(super) const VALUE_BYTES_MAX: usize = 28 * 1024;
+/// Largest value put into a volume, with its header. Up to 17 of them are written together; 28 KiB
+/// would be safe and a little faster, but a volume in use holds 256 leaves in memory.
+pub(super) const VALUE_BYTES_MAX: usize = 20 * 1024;
 /// sled writes and syncs in the background this often. Without it `flush()` can sleep for ever
 /// after an error.
 const FLUSH_EVERY_MS: u64 = 500;
@@ -54,7 +55,7 @@ pub(super) fn create(path: &Path, making: &Path, trees: &[&str]) -> Result<(), E
         fs::remove_dir_all(making).map_err(failed(making))?;
     }
     files::make_dir(making).map_err(failed(making))?;
-    let db = open(making, 1 << 20).map_err(|e| e.into_engine(making))?;
+    let db = open_untidied(making, 1 << 20).map_err(|e| e.into_engine(making))?;
     for tree in trees {
         db.open_tree(tree).map_err(|e| sled_failed(making, &e))?;
     }
@@ -72,6 +73,12 @@ pub(super) fn create(path: &Path, making: &Path, trees: &[&str]) -> Result<(), E
 
 /// Opens the database at `path`, with what sled 0.34 needs done before and after.
 pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
+    let db = open_untidied(path, cache_bytes)?;
+    tidy_after(path).map_err(failed(path))?;
+    Ok(db)
+}
+
+fn open_untidied(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
     tidy_before(path)?;
     wait_until_free(&path.join("db")).map_err(failed(path))?;
     let config = sled::Config::new()
@@ -80,14 +87,12 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError>
         .cache_capacity(cache_bytes)
         .flush_every_ms(Some(FLUSH_EVERY_MS));
     let opened = catch_unwind(AssertUnwindSafe(|| config.open()));
-    let db = match opened {
-        Ok(Ok(db)) => db,
-        Ok(Err(sled::Error::Io(e))) if !is_damage(&e) => return Err(failed(path)(e).into()),
-        Ok(Err(e)) => return Err(OpenError::Damaged(e.to_string())),
-        Err(panic) => return Err(OpenError::Damaged(panic_text(&*panic))),
-    };
-    tidy_after(path).map_err(failed(path))?;
-    Ok(db)
+    match opened {
+        Ok(Ok(db)) => Ok(db),
+        Ok(Err(sled::Error::Io(e))) if !is_damage(&e) => Err(failed(path)(e).into()),
+        Ok(Err(e)) => Err(OpenError::Damaged(e.to_string())),
+        Err(panic) => Err(OpenError::Damaged(panic_text(&*panic))),
+    }
 }
 
 /// Opens a database that may be damaged: before a second attempt a copy is kept at `copy`.

@@ -259,17 +259,30 @@ impl IndexWriter {
     /// Gives what is pending to the file, unsynced: losing it costs a scan, nothing else.
     pub(super) fn write(&mut self) -> io::Result<()> {
         if !self.pending.is_empty() {
-            self.file.write_all(&self.pending)?;
-            self.pending.clear();
-            self.pending.shrink_to(1 << 16);
+            let pending = std::mem::take(&mut self.pending);
+            if let Err(e) = self.append(&pending) {
+                self.pending = pending;
+                return Err(e);
+            }
         }
         Ok(())
+    }
+
+    /// Writes all of `bytes` or, as far as the disk allows, nothing.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let end = self.file.stream_position()?;
+        let written = self.file.write_all(bytes);
+        if written.is_err() {
+            self.file.set_len(end)?;
+            self.file.seek(SeekFrom::Start(end))?;
+        }
+        written
     }
 
     /// Ends the file with its footer and syncs it.
     pub(super) fn seal(&mut self, volume: &Path, footer: Footer) -> io::Result<()> {
         self.write()?;
-        self.file.write_all(&footer_bytes(footer))?;
+        self.append(&footer_bytes(footer))?;
         self.file.sync_all()?;
         files::sync_dir(volume)
     }

@@ -573,6 +573,8 @@ impl Engine for SledEngine {
             match read {
                 Ok(true) => {}
                 Ok(false) => break,
+                // removed meanwhile
+                Err(_) if self.shared.chain.span(number).is_none() => {}
                 Err(e) if found.is_empty() => return Err(e),
                 Err(_) => break,
             }

@@ -156,38 +156,67 @@ fn appends_beside_state_commits() {
     });
 }
 
-/// How long a backlog takes to open, and to read from its start.
+fn resident(when: &str) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = |name: &str| {
+        let found = status.lines().find(|l| l.starts_with(name)).unwrap();
+        found
+            .split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<u64>()
+            .unwrap()
+            / 1024
+    };
+    println!(
+        "{when:32} {} MB resident, {} MB at most, {}",
+        line("VmRSS"),
+        line("VmHWM"),
+        status.lines().find(|l| l.starts_with("Threads")).unwrap()
+    );
+}
+
+/// How long a backlog takes to open and to read from its start, and what memory it takes.
 #[test]
 #[ignore = "a measurement"]
 fn opening_a_backlog() {
+    let count = std::env::var("CREEL_SPEED_BACKLOG").ok();
+    let count: Offset = count.and_then(|c| c.parse().ok()).unwrap_or(2_000_000);
     let dir = tempfile::tempdir().unwrap();
     let content = noise(64 * 1024);
-    let engine = SledEngine::open(SledSettings::new(dir.path().join("log")), 1).unwrap();
+    let path = dir.path().join("log");
+    let engine = SledEngine::open(SledSettings::new(&path), 1).unwrap();
+    resident("opened");
     let per_block = engine.block_bytes_best() / DELIVERY_BYTES;
     let mut next = 1;
-    while next < 2_000_000 {
-        let batch = blocks(next, 1000, per_block, &content);
-        next += 1000;
+    while next < count {
+        let batch = blocks(next, 256, per_block, &content);
+        next += 256;
         engine.append(&batch).unwrap();
+        if next % (256 * 1024) == 1 {
+            resident(&format!("{next} appended"));
+        }
     }
     drop(engine);
+    resident("dropped");
     let begun = Instant::now();
-    let engine = SledEngine::open(SledSettings::new(dir.path().join("log")), 1).unwrap();
+    let engine = SledEngine::open(SledSettings::new(&path), 1).unwrap();
     println!(
-        "2,000,000 x 1 KiB in {} volumes opened in {:?}",
+        "{count} x 1 KiB in {} volumes opened in {:?}",
         engine.volumes().len(),
         begun.elapsed()
     );
+    resident("opened again");
     let begun = Instant::now();
     let mut from = 1;
-    while let Some(last) = engine.read(from, 8 << 20).unwrap().last() {
+    let mut shown = 0;
+    while let Some(last) = engine.read(from, 1 << 20).unwrap().last() {
         from = last.end();
+        if from / 250_000 > shown {
+            shown = from / 250_000;
+            resident(&format!("{from} read"));
+        }
     }
-    let rate = 2e6 / begun.elapsed().as_secs_f64();
+    let rate = count as f64 / begun.elapsed().as_secs_f64();
     println!("read back at {rate:.0} deliveries/s");
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    println!(
-        "{}",
-        status.lines().find(|l| l.starts_with("VmRSS")).unwrap()
-    );
 }

@@ -190,3 +190,15 @@ impl Writer {
         })
     }
 }
+
+impl Drop for Writer {
+    /// A worker that stops in order leaves no file that looks as if it were being written.
+    fn drop(&mut self) {
+        let Some(current) = self.current.take() else {
+            return;
+        };
+        if let Err((_, error)) = current.finish() {
+            tracing::warn!(%error, "the last file keeps its name until the next start");
+        }
+    }
+}

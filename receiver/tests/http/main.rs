@@ -1,0 +1,12 @@
+//! The receiver over real sockets: what senders, workers and operators see.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod client;
+mod drain;
+mod limits;
+mod logs;
+mod refusals;
+mod remote;
+mod setup;
+mod taking;

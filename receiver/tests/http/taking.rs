@@ -1,0 +1,196 @@
+//! What is taken, what is kept of it, and that the answer waits for the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use creel_common::delivery::Delivery;
+use creel_common::ids::DeliveryId;
+use creel_common::log::{AppendError, Appended, Intake, Operate};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::client::{Answer, exchange, github, read_to_end, request};
+use super::setup::{Changes, SLACK_SECRET, start, start_with};
+
+fn id(answer: &Answer) -> DeliveryId {
+    answer.json()["id"].as_str().unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_repeat_gets_the_first_id_and_is_not_stored_again() {
+    let creel = start().await;
+    let first = exchange(creel.public, &github("same", b"{}")).await;
+    let again = exchange(creel.public, &github("same", b"{}")).await;
+    let other = exchange(creel.public, &github("other", b"{}")).await;
+    assert_eq!((first.status, again.status), (200, 200));
+    assert_eq!(id(&first), id(&again));
+    assert_ne!(id(&first), id(&other));
+    assert_eq!(first.json()["duplicate"], false);
+    assert_eq!(again.json()["duplicate"], true);
+    assert_eq!(creel.deliveries(), 2);
+    assert_eq!(
+        creel.metric(r#"creel_duplicates_total{source="gh"}"#).await,
+        1.0
+    );
+    assert_eq!(creel.metric(r#"creel_acked_total{source="gh"}"#).await, 3.0);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn any_bytes_are_kept_as_they_came() {
+    let creel = start().await;
+    let all: Vec<u8> = (0..=255).collect();
+    let gzipped = [
+        0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    ];
+    let large = vec![0xfe; 400 << 10];
+    for body in [&b""[..], b"\xff\xfe", &all, &gzipped, &large] {
+        let headers = [("content-encoding", "gzip")];
+        let sent = request("POST", "/in/open?b=%20", &headers, body);
+        let answer = exchange(creel.public, &sent).await;
+        let found = creel.log.show(id(&answer)).await.unwrap();
+        assert_eq!(found.delivery.body, body);
+        assert_eq!(found.delivery.head.target, "/in/open?b=%20");
+    }
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn headers_keep_their_order_and_repeats_and_credentials_become_digests() {
+    let creel = start().await;
+    let headers = [
+        ("x-token", "canary-static-token"),
+        ("x-b", "1"),
+        ("x-a", "2"),
+        ("x-b", "3"),
+        ("authorization", "Basic canary"),
+        ("cookie", "session=canary"),
+    ];
+    let answer = exchange(creel.public, &request("POST", "/in/tok", &headers, b"x")).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let kept = creel
+        .log
+        .show(id(&answer))
+        .await
+        .unwrap()
+        .delivery
+        .head
+        .headers;
+    let names: Vec<&str> = kept.iter().map(|header| &header.name[..]).collect();
+    assert_eq!(
+        names[names.len() - 6..],
+        ["x-token", "x-b", "x-b", "x-a", "authorization", "cookie"]
+    );
+    for header in kept {
+        let value = String::from_utf8(header.value).unwrap();
+        let secret = ["x-token", "authorization", "cookie"].contains(&&header.name[..]);
+        assert_eq!(value.starts_with("sha256:"), secret, "{}", header.name);
+        assert!(!value.contains("canary"));
+    }
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn a_handshake_is_answered_and_nothing_is_stored() {
+    let creel = start().await;
+    let body = br#"{"type":"url_verification","challenge":"abc123"}"#;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = now.unwrap().as_secs().to_string();
+    let mut signed = format!("v0:{now}:").into_bytes();
+    signed.extend_from_slice(body);
+    let signature = super::client::github_signature(SLACK_SECRET, &signed);
+    let signature = signature.replace("sha256=", "v0=");
+    let headers = [
+        ("x-slack-request-timestamp", &now[..]),
+        ("x-slack-signature", &signature),
+    ];
+    let answer = exchange(creel.public, &request("POST", "/in/slack", &headers, body)).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, "abc123"));
+    assert_eq!(creel.deliveries(), 0);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn nothing_is_answered_before_the_log_has_it() {
+    let creel = start().await;
+    let held = creel.engine.hold_appends();
+    let mut waiting = TcpStream::connect(creel.public).await.unwrap();
+    waiting
+        .write_all(&request("POST", "/in/open", &[], b"x"))
+        .await
+        .unwrap();
+    let mut byte = [0; 1];
+    let early = tokio::time::timeout(Duration::from_millis(200), waiting.peek(&mut byte)).await;
+    assert!(early.is_err(), "answered while the log was held");
+    drop(held);
+    assert_eq!(Answer::parse(&read_to_end(&mut waiting).await).status, 200);
+    assert_eq!(creel.deliveries(), 1);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn a_sender_that_goes_away_leaves_nothing_half_done() {
+    let creel = start().await;
+    let held = creel.engine.hold_appends();
+    let mut gone = TcpStream::connect(creel.public).await.unwrap();
+    gone.write_all(&github("gone", b"{}")).await.unwrap();
+    while creel.metric(r#"creel_received_total{source="gh"}"#).await < 1.0 {
+        tokio::task::yield_now().await;
+    }
+    drop(gone);
+    drop(held);
+    // stored once or not at all; its repeat settles it
+    let again = exchange(creel.public, &github("gone", b"{}")).await;
+    assert_eq!(again.status, 200);
+    assert_eq!(creel.deliveries(), 1);
+    creel.finish().await;
+}
+
+/// A log that takes nothing.
+struct Failing(AppendError);
+
+#[async_trait]
+impl Intake for Failing {
+    async fn append(&self, _: Delivery) -> Result<Appended, AppendError> {
+        Err(self.0.clone())
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_takes_nothing_is_503_with_retry_after_and_says_no_more() {
+    for error in [
+        AppendError::Full("disk canary".into()),
+        AppendError::Stopped,
+    ] {
+        let creel = start_with(Changes {
+            log: Box::new(move |mut log| {
+                log.intake = Arc::new(Failing(error));
+                log
+            }),
+            ..Changes::default()
+        })
+        .await;
+        let answer = exchange(creel.public, &github("1", b"{}")).await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.header("retry-after").is_some());
+        assert!(!answer.body.contains("canary"));
+        creel.finish().await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_sync_is_503_and_ready_says_why() {
+    let creel = start().await;
+    let ready = request("GET", "/ready", &[], b"");
+    assert_eq!(exchange(creel.private, &ready).await.status, 200);
+    creel.engine.fail_append(1, 0);
+    let answer = exchange(creel.public, &github("1", b"{}")).await;
+    assert_eq!(answer.status, 503);
+    let after = exchange(creel.public, &github("2", b"{}")).await;
+    assert_eq!(after.status, 503);
+    let ready = exchange(creel.private, &ready).await;
+    assert_eq!(ready.status, 503);
+    assert!(!ready.json()["reasons"].as_array().unwrap().is_empty());
+    creel.finish().await;
+}

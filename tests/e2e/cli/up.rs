@@ -1,0 +1,201 @@
+//! `creel up`: processes that are watched over.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+
+use super::{creel, json, route};
+use crate::harness::{Process, Site, eventually};
+
+const SOON: Duration = Duration::from_secs(30);
+
+const TO_FILES: &str = "[destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
+     [[routes]]\nsource = \"github\"\ndestination = \"out\"\n";
+
+/// A running `creel up`.
+struct Up {
+    process: Process,
+    public: SocketAddr,
+}
+
+impl Up {
+    async fn start(site: &Site) -> Self {
+        let command = site.creel(&["up", "--workers", "2"]);
+        let process = Process::start("creel up", command, false).await;
+        let addresses = site.path(".creel/addresses.json");
+        let found = eventually("addresses", SOON, async || read(&addresses)).await;
+        let public = found["public"].as_str().unwrap().parse().unwrap();
+        Self { process, public }
+    }
+}
+
+fn read(path: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(path).ok()?).ok()
+}
+
+fn processes(site: &Site) -> Option<Value> {
+    read(&site.path(".creel/up.json"))
+}
+
+fn receiver_of(site: &Site) -> Option<Pid> {
+    let pid = processes(site)?["receiver"].as_i64()?;
+    Pid::from_raw(i32::try_from(pid).ok()?)
+}
+
+fn workers_of(site: &Site) -> Vec<Pid> {
+    let found = processes(site).unwrap_or_default();
+    let pids = found["workers"].as_array().cloned().unwrap_or_default();
+    pids.iter()
+        .filter_map(|pid| Pid::from_raw(i32::try_from(pid.as_i64()?).ok()?))
+        .collect()
+}
+
+/// Whether a process runs; one that only waits to be reaped does not.
+fn runs(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).unwrap_or_default();
+    let state = stat
+        .rsplit_once(") ")
+        .and_then(|(_, rest)| rest.chars().next());
+    test_kill_process(pid).is_ok() && !matches!(state, None | Some('Z'))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_sent_lands_and_a_killed_receiver_refuses_no_connection() {
+    let site = Site::new("", TO_FILES);
+    let mut up = Up::start(&site).await;
+    let sent = creel(&site, &["send", "github", "--count", "5"]).await;
+    assert_eq!(sent.code(), Some(0), "{}", sent.stderr);
+
+    let killed = receiver_of(&site).unwrap();
+    kill_process(killed, Signal::KILL).unwrap();
+    let mut connections = 0;
+    eventually("another receiver", SOON, async || {
+        // waits in the queue of the socket that `up` holds
+        TcpStream::connect_timeout(&up.public, Duration::from_secs(5)).expect("never refused");
+        connections += 1;
+        receiver_of(&site).filter(|&pid| pid != killed)
+    })
+    .await;
+    assert!(connections > 0);
+
+    let sent = creel(&site, &["send", "github", "--count", "5"]).await;
+    assert_eq!(sent.code(), Some(0), "{}", sent.stderr);
+    eventually("all delivered", SOON, async || {
+        let exit = creel(&site, &["undelivered"]).await;
+        (exit.code() == Some(0)).then_some(())
+    })
+    .await;
+    let lines: usize = fs::read_dir(site.path("out"))
+        .unwrap()
+        .map(|file| {
+            fs::read_to_string(file.unwrap().path())
+                .unwrap()
+                .lines()
+                .count()
+        })
+        .sum();
+    assert!(lines >= 10, "{lines} lines for 10 deliveries");
+
+    let family: Vec<Pid> = workers_of(&site)
+        .into_iter()
+        .chain(receiver_of(&site))
+        .collect();
+    assert_eq!(family.len(), 3);
+    let exit = up.process.terminate(SOON).await;
+    assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
+    assert!(!family.into_iter().any(runs), "a child outlived `creel up`");
+    assert_eq!(
+        json(&site, &["log", "verify"]).await["clean_shutdown"],
+        true
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn children_stop_when_up_is_killed() {
+    let site = Site::new("", TO_FILES);
+    let mut up = Up::start(&site).await;
+    let family: Vec<Pid> = workers_of(&site)
+        .into_iter()
+        .chain(receiver_of(&site))
+        .collect();
+    assert_eq!(family.len(), 3);
+    up.process.kill().await;
+    eventually("the children's end", SOON, async || {
+        (!family.iter().copied().any(runs)).then_some(())
+    })
+    .await;
+    let mut again = Up::start(&site).await;
+    assert_eq!(again.process.terminate(SOON).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_worker_is_started_again() {
+    let site = Site::new("", TO_FILES);
+    let mut up = Up::start(&site).await;
+    let before = workers_of(&site);
+    kill_process(before[0], Signal::KILL).unwrap();
+    eventually("another worker", SOON, async || {
+        let now = workers_of(&site);
+        (now.len() == 2 && !now.contains(&before[0])).then_some(())
+    })
+    .await;
+    assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_in_use_stops_a_second_up_and_leaves_the_first_alone() {
+    let site = Site::new("", TO_FILES);
+    let mut up = Up::start(&site).await;
+    let run = site.path("elsewhere");
+    let second = creel(&site, &["up", "--run-dir", run.to_str().unwrap()]).await;
+    assert_eq!(second.code(), Some(1));
+    assert!(
+        second.stderr.contains("in use by another process"),
+        "{}",
+        second.stderr
+    );
+    assert_eq!(creel(&site, &["send", "github"]).await.code(), Some(0));
+    assert_eq!(route(&site, "github-out").await["paused"], false);
+    assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_made_for_their_owner_alone_and_never_on_a_command_line() {
+    let site = Site::new("", TO_FILES);
+    let text = fs::read_to_string(site.config()).unwrap();
+    let without: String = text
+        .lines()
+        .filter(|line| !line.starts_with("tokens"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    fs::write(site.config(), without).unwrap();
+    let mut up = Up::start(&site).await;
+
+    let mode = |path: &str| fs::metadata(site.path(path)).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(".creel"), 0o700);
+    let mut family = workers_of(&site);
+    family.extend(receiver_of(&site));
+    for role in ["operate", "read", "worker"] {
+        let file = format!(".creel/tokens/{role}");
+        assert_eq!(mode(&file), 0o600, "{file}");
+        let token = fs::read_to_string(site.path(&file)).unwrap();
+        for pid in &family {
+            let seen = |file| fs::read_to_string(format!("/proc/{}/{file}", pid.as_raw_pid()));
+            for shown in ["cmdline", "environ"] {
+                assert!(
+                    !seen(shown).unwrap().contains(token.trim()),
+                    "{role} in {shown}"
+                );
+            }
+        }
+    }
+    assert_eq!(route(&site, "github-out").await["destination"], "out");
+    let public = creel(&site, &["routes", "list", "--token-file", "tokens/operate"]).await;
+    assert_eq!(public.code(), Some(1), "another token must not be known");
+    assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}

@@ -161,6 +161,7 @@ impl SledEngine {
             Some(format) => format,
             None => create(&dir, dice)?,
         };
+        sync_parent(&dir)?;
         let shared = Arc::new(Shared::open(settings, format.log, created)?);
         Self::start(shared, lock).map_err(unusable(&dir))
     }
@@ -210,10 +211,15 @@ fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
         segment_bytes: database::SEGMENT_BYTES,
     };
     format.create(dir)?;
-    let parent = dir.canonicalize().map_err(unusable(dir))?;
-    let parent = parent.parent().unwrap_or(Path::new("/"));
-    files::sync_dir(parent).map_err(unusable(parent))?;
     Ok(format)
+}
+
+/// Makes the log's own name durable. At every start: the one that made the directory may have
+/// ended before it came to this.
+fn sync_parent(dir: &Path) -> Result<(), EngineError> {
+    let dir = dir.canonicalize().map_err(unusable(dir))?;
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    files::sync_dir(parent).map_err(failed(parent))
 }
 
 /// The gap that is `first .. end`.

@@ -129,6 +129,7 @@ impl Source {
             public_url: url.map(str::to_owned),
             options: source.options.clone(),
             tolerance: source.tolerance,
+            idempotency_key: source.idempotency_key.clone(),
         };
         let verifier = pack
             .prepare(&keys)
@@ -195,6 +196,7 @@ fn field(error: &PrepareError) -> String {
         PrepareError::Option(_) => "options".into(),
         PrepareError::PublicUrl(_) => "public_url".into(),
         PrepareError::ToleranceUnused { .. } | PrepareError::Tolerance => "tolerance".into(),
+        PrepareError::IdempotencyKey(_) => "dedupe.key".into(),
     }
 }
 

@@ -52,7 +52,7 @@ pub struct Sources {
 
 impl Sources {
     /// Joins each source with its pack and its secrets (from
-    /// [`Config::resolve_source_secrets`]).
+    /// [`Config::resolve_source_secrets`]). A source without an entry there is left out.
     ///
     /// # Errors
     /// Every problem of every source, each with its line.
@@ -66,7 +66,9 @@ impl Sources {
         let mut problems: Option<Problems> = None;
         let public_url = config.receiver.public_url.as_deref();
         for (number, (name, source)) in config.sources.iter().enumerate() {
-            let secrets = secrets.remove(name).unwrap_or_default();
+            let Some(secrets) = secrets.remove(name) else {
+                continue;
+            };
             match Source::prepare(number, source, &secrets, public_url, registry, metrics) {
                 Ok(source) => in_order.push(Arc::new(source)),
                 Err((field, message)) => {

@@ -59,12 +59,8 @@ pub struct Public(pub Arc<Ingest>);
 impl Handler for Public {
     type Body = http_body_util::Full<bytes::Bytes>;
 
-    fn handle(
-        self,
-        request: Request<Incoming>,
-        peer: Peer,
-    ) -> impl Future<Output = Reply> + Send + 'static {
-        async move { self.0.answer(request, &peer).await }
+    async fn handle(self, request: Request<Incoming>, peer: Peer) -> Reply {
+        self.0.answer(request, &peer).await
     }
 }
 
@@ -86,7 +82,7 @@ impl Ingest {
                 source.metrics.ack_seconds.observe(took.as_secs_f64());
                 reply
             }
-            Err(Stop::Handshake(reply)) => reply,
+            Err(Stop::Handshake(reply)) => *reply,
             Err(Stop::Refused(refusal)) => self.refuse(&refusal, &parts, peer),
         }
     }
@@ -221,7 +217,7 @@ impl Ingest {
 
 /// Why `take` ended without a delivery.
 enum Stop<'s> {
-    Handshake(Reply),
+    Handshake(Box<Reply>),
     Refused(Refusal<'s>),
 }
 
@@ -253,7 +249,7 @@ fn accept<'s>(
         Verdict::Handshake(given) if given.effect.is_some() => Err(refused(Refused::Effect)),
         Verdict::Handshake(given) => {
             tracing::info!(source = %source.name, status = given.status, "handshake answered");
-            Err(Stop::Handshake(reply::handshake(given)))
+            Err(Stop::Handshake(Box::new(reply::handshake(given))))
         }
         Verdict::Refused(reason) => {
             let status = source.verifier.pack().refusal_status(reason);

@@ -7,6 +7,7 @@ mod conformance;
 mod drain;
 mod limits;
 mod logs;
+mod prepare;
 mod refusals;
 mod remote;
 mod setup;

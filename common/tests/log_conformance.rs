@@ -33,7 +33,12 @@ impl Opener {
             on_failure: Arc::new(|error| panic!("{error}")),
         };
         let log = LocalLog::open(engine, config, around).unwrap();
-        Subject { intake: log.clone(), work: log.clone(), operate: log, clock: self.clock.clone() }
+        Subject {
+            intake: log.clone(),
+            work: log.clone(),
+            operate: log,
+            clock: self.clock.clone(),
+        }
     }
 }
 
@@ -117,5 +122,9 @@ async fn the_log_over_memory_behaves() {
 #[tokio::test]
 async fn the_log_over_sled_behaves() {
     let directory = tempfile::tempdir().unwrap();
-    log_conformance(&mut OnSled { opener: Opener::default(), directory }).await;
+    log_conformance(&mut OnSled {
+        opener: Opener::default(),
+        directory,
+    })
+    .await;
 }

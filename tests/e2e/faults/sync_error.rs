@@ -13,13 +13,15 @@ use crate::trace::{Acked, History, Snapshot, acks_are_covered};
 const DISK_FAILED: i32 = 74;
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
+/// Strace counts the syncs of each thread: the first fifty or so fail the start,
+/// the later ones fail commits under load.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_failed_sync_nothing_is_acknowledged_and_the_exit_code_is_74() {
     if !strace_or_left_out("after_a_failed_sync_nothing_is_acknowledged") {
         return;
     }
     let _alone = alone().await;
-    let sweep: Vec<u32> = scale(vec![1, 2, 5, 13, 40], (1..=50).collect());
+    let sweep: Vec<u32> = scale(vec![1, 7, 20, 60, 75, 100], (1..=130).collect());
     let (mut acked, mut never) = (0, 0);
     for &nth in &sweep {
         match fail_nth(nth).await {
@@ -67,7 +69,10 @@ async fn fail_nth(nth: u32) -> Option<usize> {
     };
     let history = History::of_file(&trace, site.disk(), site.root(), Snapshot::empty()).unwrap();
     let coverage = acks_are_covered(&history, &acked);
-    assert!(coverage.uncovered.is_empty(), "sync {nth}: {coverage}");
+    if coverage.broken().next().is_some() {
+        site.keep();
+        panic!("sync {nth}: {coverage}; kept in {}", site.root().display());
+    }
     assert!(
         history.failed_syncs() > 0,
         "sync {nth}: ended without a failed sync"

@@ -45,6 +45,16 @@ pub enum Why {
     NotSynced,
 }
 
+impl Coverage {
+    /// Answers that the trace shows and no sync covers. Of a process that ended in
+    /// the middle of a call, strace may miss the answer itself: those are left out.
+    pub fn broken(&self) -> impl Iterator<Item = &Uncovered> {
+        self.uncovered
+            .iter()
+            .filter(|one| one.why != Why::NeverAnswered)
+    }
+}
+
 impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {

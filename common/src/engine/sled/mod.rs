@@ -153,6 +153,7 @@ impl SledEngine {
         }
         files::make_dir(&dir).map_err(unusable(&dir))?;
         let lock = Lock::take(&dir)?;
+        files::keep_private(&dir);
         let found = Format::find(&dir)?;
         make_durable(&dir)?;
         let created = found.is_none();
@@ -160,6 +161,7 @@ impl SledEngine {
             Some(format) => format,
             None => create(&dir, dice)?,
         };
+        sync_parent(&dir)?;
         let shared = Arc::new(Shared::open(settings, format.log, created)?);
         Self::start(shared, lock).map_err(unusable(&dir))
     }
@@ -209,10 +211,15 @@ fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
         segment_bytes: database::SEGMENT_BYTES,
     };
     format.create(dir)?;
-    let parent = dir.canonicalize().map_err(unusable(dir))?;
-    let parent = parent.parent().unwrap_or(Path::new("/"));
-    files::sync_dir(parent).map_err(unusable(parent))?;
     Ok(format)
+}
+
+/// Makes the log's own name durable. At every start: the one that made the directory may have
+/// ended before it came to this.
+fn sync_parent(dir: &Path) -> Result<(), EngineError> {
+    let dir = dir.canonicalize().map_err(unusable(dir))?;
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    files::sync_dir(parent).map_err(failed(parent))
 }
 
 /// The gap that is `first .. end`.
@@ -266,7 +273,7 @@ impl Shared {
         let state = State::open(&dir)?;
         let found = Chain::open(&dir.join("v"), &spans)?;
         let recovery = recover(&found, &spans, marks);
-        spans.add_gaps(&recovery.lost)?;
+        let lost = spans.add_gaps(&recovery.lost)?;
         let offsets = match offsets {
             Some(offsets) => offsets,
             None => remake_offsets(&dir)?,
@@ -280,7 +287,7 @@ impl Shared {
             next: recovery.next,
             clean: marks.is_some_and(|m| m.clean),
             created,
-            lost: recovery.lost,
+            lost,
         };
         let shared = Self {
             watch: Watch::new(settings.sync_limit),
@@ -341,6 +348,7 @@ impl Shared {
 
     /// Whether a volume was begun.
     fn append(&self, writer: &mut Writer, blocks: &[Block]) -> Result<bool, EngineError> {
+        let _watched = self.watch.begin(Lane::Append);
         let mut next = self.next.load(Ordering::Acquire);
         for block in blocks {
             block.check(next)?;
@@ -353,9 +361,7 @@ impl Shared {
         for block in blocks {
             writer.current.insert(block, &mut writer.scratch)?;
         }
-        let watched = self.watch.begin(Lane::Append);
         writer.current.flush()?;
-        drop(watched);
         writer.current.publish(blocks);
         self.next.store(next, Ordering::Release);
         Ok(rotated)
@@ -504,6 +510,7 @@ impl Shared {
         let writer = self.writer.lock();
         self.refuse_stopped()?;
         *self.taking.lock() = Taking::Closed;
+        let _watched = self.watch.begin(Lane::Append);
         writer.current.flush()?;
         self.state.flush()?;
         self.chain.seal_full()?;

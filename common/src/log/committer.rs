@@ -76,7 +76,7 @@ impl Committer {
     /// Commits until the other end of `inbox` is gone or the engine fails.
     pub fn run(mut self, inbox: &Receiver<Pending>) {
         let log = self.engine.opened().log;
-        let mut next = self.engine.opened().next.max(self.shelf.height());
+        let mut next = self.shelf.height();
         loop {
             let first = match inbox.recv_timeout(IDLE) {
                 Ok(first) => Some(first),

@@ -14,6 +14,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::interrupt::Interrupt;
 use super::latency::Latencies;
 use super::request::Requests;
 
@@ -61,6 +62,7 @@ struct Shared {
 pub fn run(
     load: Load,
     requests: Requests,
+    interrupt: &Interrupt,
     begun: impl FnOnce(),
     ended: impl FnOnce(),
 ) -> anyhow::Result<Answers> {
@@ -82,15 +84,16 @@ pub fn run(
                 .context("cannot start a thread")
         })
         .collect::<anyhow::Result<_>>()?;
-    std::thread::sleep(load.warm_up);
+    let slept = interrupt.sleep(load.warm_up);
     begun();
     let start = Instant::now();
     shared.counting.store(true, Ordering::Relaxed);
-    std::thread::sleep(load.measured);
+    let slept = slept.and_then(|()| interrupt.sleep(load.measured));
     shared.counting.store(false, Ordering::Relaxed);
     let took = start.elapsed();
     ended();
     shared.over.store(true, Ordering::Relaxed);
+    slept?;
     let mut answers = Answers {
         took,
         ..Answers::default()

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::report::System;
 use crate::commands::block_on;
+use crate::lifeline;
 use crate::rundir::{Addresses, RunDir};
 
 /// Where requests go.
@@ -116,6 +118,8 @@ destination = "files"
 /// A running server.
 pub struct Subject {
     child: Child,
+    /// A server ends when this does: with this process, however that ends.
+    _lifeline: UnixStream,
     dir: PathBuf,
     run: RunDir,
     system: System,
@@ -150,21 +154,25 @@ impl Subject {
             System::CreelWorkers => command.args(["up", "--workers", &bench.workers.to_string()]),
             System::Creel | System::Bare => command.arg("receiver"),
         };
+        let (lifeline, theirs) = lifeline::pair()?;
         let log = fs::File::create(dir.join("log"))?;
         let child = command
+            .arg("--supervised")
             .arg("--config")
             .arg(&config)
             .env_remove("CREEL_RUN_DIR")
             .env_remove("CREEL_RECEIVER")
             .env_remove("CREEL_TOKEN")
             .env("CREEL_LOG", "warn")
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .context("cannot start this executable")?;
+        lifeline::hand_over_none(&lifeline)?;
         let mut subject = Self {
             child,
+            _lifeline: lifeline,
             dir,
             run,
             system,

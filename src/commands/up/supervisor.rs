@@ -10,6 +10,7 @@ use creel_common::retry::RetryPolicy;
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::child::{Child, Launch};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub sockets: Sockets,
     /// Where processes find each other.
     pub run: RunDir,
+    /// Whoever started this has gone.
+    pub gone: CancellationToken,
 }
 
 /// Which child.
@@ -103,6 +106,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
                 tracing::info!(signal, "stopping: workers first, then the receiver");
                 break Ok(());
             }
+            () = plan.gone.cancelled() => break Ok(()),
             event = events.recv() => {
                 let Some(event) = event else { bail!("every child is gone") };
                 if let Some(ending) = table.note(event, &mut processes) {

@@ -18,7 +18,8 @@ fn site(lease: &str, sink: &str) -> Site {
     let log = format!("lease = \"{lease}\"\nlost_max = 3");
     let rest = format!(
         "[destinations.sink]\ntype = \"http\"\nurl = \"{sink}\"\nallow = [\"127.0.0.0/8\"]\n\n\
-         [[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n"
+         [[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n\
+         retry = {{ initial = \"100ms\" }}\n"
     );
     Site::new(&log, &rest)
 }
@@ -95,19 +96,27 @@ async fn abandon(how: &str, signal: Signal, round: usize) {
     );
     held.signal(Signal::CONT);
     nothing_open(&receiver, &site).await;
-    assert_each_came_twice(&sink, acked.iter().map(|one| one.id.as_str()));
+    assert_each_came_again(&sink, acked.iter().map(|one| one.id.as_str()), late);
     println!("{how} worker {round}: {HELD} deliveries came again within {took:.0?}");
     other.terminate(Duration::from_secs(20)).await;
     drop(held);
     receiver.terminate(Duration::from_secs(20)).await;
 }
 
-fn assert_each_came_twice<'a>(sink: &Sink, ids: impl Iterator<Item = &'a str>) {
+/// Once to the first worker, once to the second; `late` of them to the first
+/// worker once more, when it was thawed.
+fn assert_each_came_again<'a>(sink: &Sink, ids: impl Iterator<Item = &'a str>, late: usize) {
+    let mut thrice = 0;
     for id in ids {
         let arrivals = sink.arrivals_of(id);
-        assert_eq!(arrivals.len(), 2, "{id}");
-        assert_eq!(arrivals[0].body, arrivals[1].body, "{id}");
+        assert!(matches!(arrivals.len(), 2 | 3), "{id}: {}", arrivals.len());
+        assert!(
+            arrivals.iter().all(|one| one.body == arrivals[0].body),
+            "{id}"
+        );
+        thrice += usize::from(arrivals.len() == 3);
     }
+    assert!(thrice <= late, "{thrice} came three times");
 }
 
 /// Waits until the route has settled everything.

@@ -41,6 +41,7 @@ pub fn keys(config: &Config, source: &Source, secrets: &[Secret]) -> SourceKeys 
             .or_else(|| config.receiver.public_url.clone()),
         options: source.options.clone(),
         tolerance: source.tolerance,
+        idempotency_key: source.idempotency_key.clone(),
     }
 }
 

@@ -27,6 +27,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::framing::Framing;
 use crate::server::{Handler, Limits, Peer};
 
 /// Largest head of a request; 431 above. Also bounds a chunked body's trailers.
@@ -52,6 +53,7 @@ pub(crate) struct Pace {
     since_ms: AtomicU64,
     opened: Instant,
     unread: AtomicBool,
+    two_lengths: AtomicBool,
 }
 
 impl Pace {
@@ -61,7 +63,14 @@ impl Pace {
             since_ms: AtomicU64::new(0),
             opened: Instant::now(),
             unread: AtomicBool::new(false),
+            two_lengths: AtomicBool::new(false),
         }
+    }
+
+    /// The request's head gives its body's length in two ways: a proxy before us may have
+    /// believed the other one. hyper drops one of them without a word.
+    pub(crate) fn has_two_lengths(&self) -> bool {
+        self.two_lengths.load(Ordering::Relaxed)
     }
 
     fn enter(&self, phase: u8) {
@@ -175,6 +184,7 @@ async fn refuse_slow_head(mut stream: Watched) {
 struct Watched {
     stream: TcpStream,
     pace: Arc<Pace>,
+    framing: Framing,
     linger: Option<Linger>,
 }
 
@@ -188,7 +198,23 @@ impl Watched {
         Self {
             stream,
             pace,
+            framing: Framing::default(),
             linger: None,
+        }
+    }
+
+    /// Bytes came in.
+    fn heard(&mut self, bytes: &[u8]) {
+        match self.pace.phase() {
+            IDLE => {
+                self.pace.enter(HEAD);
+                self.framing = Framing::default();
+            }
+            HEAD => {}
+            _ => return,
+        }
+        if self.framing.read(bytes) {
+            self.pace.two_lengths.store(true, Ordering::Relaxed);
         }
     }
 
@@ -223,8 +249,8 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buffer);
-        if buffer.filled().len() > before && self.pace.phase() == IDLE {
-            self.pace.enter(HEAD);
+        if buffer.filled().len() > before {
+            self.heard(&buffer.filled()[before..]);
         }
         polled
     }

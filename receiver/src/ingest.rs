@@ -5,7 +5,6 @@
 //! before `append` returns. A sender that goes away meanwhile drops the request
 //! here; what the log has begun it finishes or never began.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -60,12 +59,8 @@ pub struct Public(pub Arc<Ingest>);
 impl Handler for Public {
     type Body = http_body_util::Full<bytes::Bytes>;
 
-    fn handle(
-        self,
-        request: Request<Incoming>,
-        peer: Peer,
-    ) -> impl Future<Output = Reply> + Send + 'static {
-        async move { self.0.answer(request, &peer).await }
+    async fn handle(self, request: Request<Incoming>, peer: Peer) -> Reply {
+        self.0.answer(request, &peer).await
     }
 }
 
@@ -80,14 +75,14 @@ impl Ingest {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
         let started = self.clock.mono();
         let (parts, body) = request.into_parts();
-        match self.take(&parts, body, peer.address.ip()).await {
+        match self.take(&parts, body, peer).await {
             Ok((source, reply)) => {
                 source.metrics.acked.inc();
                 let took = self.clock.mono().saturating_sub(started);
                 source.metrics.ack_seconds.observe(took.as_secs_f64());
                 reply
             }
-            Err(Stop::Handshake(reply)) => reply,
+            Err(Stop::Handshake(reply)) => *reply,
             Err(Stop::Refused(refusal)) => self.refuse(&refusal, &parts, peer),
         }
     }
@@ -96,9 +91,12 @@ impl Ingest {
         &'s self,
         parts: &Parts,
         body: Incoming,
-        peer: IpAddr,
+        peer: &Peer,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
         let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
+        if peer.sent_two_lengths() {
+            return Err(Stop::refused(None, Refused::Malformed, false));
+        }
         let Some(name) = parts.uri.path().strip_prefix("/in/") else {
             let known = matches!(parts.method, Method::GET | Method::HEAD | Method::POST);
             let why = if known {
@@ -125,7 +123,12 @@ impl Ingest {
             .map_err(|why| Stop::refused(source, why, false))?;
         let received_at = self.clock.wall();
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let origin = Origin::of(peer, &parts.headers, authority, &self.trusted_proxies);
+        let origin = Origin::of(
+            peer.address.ip(),
+            &parts.headers,
+            authority,
+            &self.trusted_proxies,
+        );
         let target = parts
             .uri
             .path_and_query()
@@ -214,7 +217,7 @@ impl Ingest {
 
 /// Why `take` ended without a delivery.
 enum Stop<'s> {
-    Handshake(Reply),
+    Handshake(Box<Reply>),
     Refused(Refusal<'s>),
 }
 
@@ -246,7 +249,7 @@ fn accept<'s>(
         Verdict::Handshake(given) if given.effect.is_some() => Err(refused(Refused::Effect)),
         Verdict::Handshake(given) => {
             tracing::info!(source = %source.name, status = given.status, "handshake answered");
-            Err(Stop::Handshake(reply::handshake(given)))
+            Err(Stop::Handshake(Box::new(reply::handshake(given))))
         }
         Verdict::Refused(reason) => {
             let status = source.verifier.pack().refusal_status(reason);

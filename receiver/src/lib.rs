@@ -16,6 +16,7 @@ mod connection;
 pub mod facts;
 mod failure;
 mod forwarded;
+mod framing;
 mod health;
 mod ingest;
 mod lending;

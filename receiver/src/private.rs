@@ -70,6 +70,7 @@ pub struct CameFrom(pub SocketAddr);
             Requests may name the protocol's version in `creel-protocol`; one that is not spoken \
             is refused with 400."
     ),
+    components(schemas(Refusal)),
     tags(
         (name = "work", description = "Lease, extend, settle; role `worker`"),
         (name = "deliveries", description = "Look at deliveries; role `read` or `operate`"),
@@ -170,6 +171,11 @@ impl Handler for Private {
         request.extensions_mut().insert(CameFrom(peer.address));
         let may_have_body = !http_body::Body::is_end_stream(request.body());
         async move {
+            if peer.sent_two_lengths() {
+                peer.leaves_body_unread();
+                let close = [(http::header::CONNECTION, "close")];
+                return (StatusCode::BAD_REQUEST, close).into_response();
+            }
             let answered = tokio::time::timeout(CALL_TIMEOUT, router.oneshot(request)).await;
             let response = match answered {
                 Ok(Ok(response)) => response,

@@ -1,5 +1,6 @@
 //! Both listeners over one log: prepared, opened, run, drained.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use creel_common::engine::{Engine, EngineError};
 use creel_common::ids::LogId;
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{Intake, Operate, Work};
+use creel_common::secret::Secret;
 use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
 
@@ -101,17 +103,18 @@ impl Prepared {
     /// Everything that keeps the receiver from starting, at once, each with its line.
     pub fn new(config: &Config, registry: &Registry, version: &str) -> Result<Self, Problems> {
         let metrics = Arc::new(Metrics::new(version));
-        let secrets = config.resolve_source_secrets();
-        let tokens = config.resolve_tokens();
-        let (secrets, tokens) = match (secrets, tokens) {
-            (Ok(secrets), Ok(tokens)) => (secrets, tokens),
-            (Err(mut problems), Err(more)) => {
-                problems.merge(more);
-                return Err(problems);
-            }
-            (Err(problems), _) | (_, Err(problems)) => return Err(problems),
+        let mut problems = Vec::new();
+        let tokens = kept(config.resolve_tokens(), &mut problems);
+        let secrets = kept(config.resolve_source_secrets(), &mut problems);
+        let found = match &secrets {
+            Some(resolved) => resolved.secrets.clone(),
+            None => complete_secrets(config),
         };
-        let sources = Sources::prepare(config, secrets.secrets, registry, &metrics)?;
+        let sources = Sources::prepare(config, found, registry, &metrics);
+        let sources = kept(sources, &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
+            return Err(merged(problems));
+        };
         let warnings = [secrets.warnings, tokens.warnings];
         Ok(Self {
             sources,
@@ -144,6 +147,33 @@ impl Prepared {
         };
         LocalLog::open(engine, config, around)
     }
+}
+
+/// The value, or `None` and its problems put with the others.
+fn kept<T>(result: Result<T, Problems>, problems: &mut Vec<Problems>) -> Option<T> {
+    result.map_err(|error| problems.push(error)).ok()
+}
+
+fn merged(problems: Vec<Problems>) -> Problems {
+    problems
+        .into_iter()
+        .reduce(|mut all, more| {
+            all.merge(more);
+            all
+        })
+        .expect("something is missing only where a problem was put")
+}
+
+/// The sources whose secrets are all there, so that their other problems are told, too.
+fn complete_secrets(config: &Config) -> BTreeMap<String, Vec<Secret>> {
+    let of = |source: &config::Source| {
+        let secrets = source.secrets.iter().map(|secret| secret.resolve().ok());
+        secrets.collect::<Option<Vec<Secret>>>()
+    };
+    let sources = config.sources.iter();
+    sources
+        .filter_map(|(name, source)| Some((name.clone(), of(source)?)))
+        .collect()
 }
 
 impl From<&Arc<LocalLog>> for LogParts {

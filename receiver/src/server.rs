@@ -50,6 +50,11 @@ impl Peer {
         Self { address, pace }
     }
 
+    /// The request's head gives two contradicting lengths; refuse it with 400 and close.
+    pub fn sent_two_lengths(&self) -> bool {
+        self.pace.has_two_lengths()
+    }
+
     /// Call this when answering without having read the whole body, so that the
     /// peer gets to read the answer before the connection is closed.
     pub fn leaves_body_unread(&self) {

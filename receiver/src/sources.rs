@@ -52,7 +52,7 @@ pub struct Sources {
 
 impl Sources {
     /// Joins each source with its pack and its secrets (from
-    /// [`Config::resolve_source_secrets`]).
+    /// [`Config::resolve_source_secrets`]). A source without an entry there is left out.
     ///
     /// # Errors
     /// Every problem of every source, each with its line.
@@ -66,7 +66,9 @@ impl Sources {
         let mut problems: Option<Problems> = None;
         let public_url = config.receiver.public_url.as_deref();
         for (number, (name, source)) in config.sources.iter().enumerate() {
-            let secrets = secrets.remove(name).unwrap_or_default();
+            let Some(secrets) = secrets.remove(name) else {
+                continue;
+            };
             match Source::prepare(number, source, &secrets, public_url, registry, metrics) {
                 Ok(source) => in_order.push(Arc::new(source)),
                 Err((field, message)) => {
@@ -129,6 +131,7 @@ impl Source {
             public_url: url.map(str::to_owned),
             options: source.options.clone(),
             tolerance: source.tolerance,
+            idempotency_key: source.idempotency_key.clone(),
         };
         let verifier = pack
             .prepare(&keys)
@@ -195,6 +198,7 @@ fn field(error: &PrepareError) -> String {
         PrepareError::Option(_) => "options".into(),
         PrepareError::PublicUrl(_) => "public_url".into(),
         PrepareError::ToleranceUnused { .. } | PrepareError::Tolerance => "tolerance".into(),
+        PrepareError::IdempotencyKey(_) => "dedupe.key".into(),
     }
 }
 

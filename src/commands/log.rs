@@ -78,6 +78,8 @@ struct Verified {
     clean_shutdown: bool,
     /// Offsets above `first` that are not there: lost, or never used.
     gaps: Vec<Gap>,
+    /// What opening the log just now found missing.
+    lost: Vec<Gap>,
     damaged: Vec<Range>,
 }
 
@@ -101,6 +103,7 @@ fn verify(global: &Global, args: &VerifyArgs) -> anyhow::Result<()> {
         volumes: engine.volumes().len(),
         clean_shutdown: opened.clean,
         gaps: Vec::new(),
+        lost: opened.lost.clone(),
         damaged: Vec::new(),
     };
     let mut present = Present::new(opened.lost);

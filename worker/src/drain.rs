@@ -371,7 +371,51 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+    use creel_common::log::Leased;
+
     use super::*;
+
+    /// When a lane that wanted 100 deliveries and got so many is asked for again, in milliseconds
+    /// after its poll was sent.
+    async fn again_after(got: u64) -> u128 {
+        let want = Want {
+            route: "r".to_owned(),
+            max_items: 100,
+            max_bytes: 1,
+        };
+        let request = LeaseRequest {
+            request: String::new(),
+            worker: String::new(),
+            wants: vec![want],
+            wait: BEAT,
+        };
+        let items = (1..=got).map(|offset| Leased {
+            offset,
+            attempt: 1,
+            generation: 0,
+            record: Bytes::new(),
+        });
+        let lent = Lent {
+            log: LogId::from_bits(1),
+            leases: vec![Lease {
+                id: 1,
+                route: "r".to_owned(),
+                expires_in: BEAT,
+                items: items.collect(),
+            }],
+        };
+        let started = Instant::now();
+        (next_poll(started, &request, &lent) - started).as_millis()
+    }
+
+    #[tokio::test]
+    async fn the_less_a_poll_got_the_later_is_the_next() {
+        assert_eq!(again_after(100).await, 0);
+        assert_eq!(again_after(25).await, 0);
+        assert_eq!(again_after(24).await, GATHER.as_millis());
+        assert!(again_after(0).await >= MEET_EARLY.as_millis());
+    }
 
     #[test]
     fn polls_end_on_the_beat_and_are_never_short() {

@@ -63,11 +63,20 @@ pub struct Committer {
     pub on_failure: Arc<dyn Fn(&EngineError) + Send + Sync>,
 }
 
+/// Takes and drops what still comes, until the other end is gone: who asked is told that the log
+/// has stopped. A delivery that passed the gate a moment before it closed would else lie in the
+/// inbox for ever, and its sender would wait for an answer.
+fn refuse(inbox: &Receiver<Pending>) {
+    while let Ok(pending) = inbox.recv() {
+        drop(pending);
+    }
+}
+
 impl Committer {
     /// Commits until the other end of `inbox` is gone or the engine fails.
     pub fn run(mut self, inbox: &Receiver<Pending>) {
         let log = self.engine.opened().log;
-        let mut next = self.engine.opened().next.max(self.shelf.height());
+        let mut next = self.shelf.height();
         loop {
             let first = match inbox.recv_timeout(IDLE) {
                 Ok(first) => Some(first),
@@ -79,6 +88,7 @@ impl Committer {
                 if let Err(error) = self.commit(log, &mut next, gathered) {
                     self.gate.stop();
                     (self.on_failure)(&error);
+                    refuse(inbox);
                     return;
                 }
             }

@@ -159,7 +159,7 @@ impl Desk {
                     let _ = done.send(());
                     return Ok(());
                 }
-                Ok(command) => self.handle(command),
+                Ok(command) => self.handle(command)?,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.close(),
             }
@@ -169,10 +169,10 @@ impl Desk {
                     let _ = done.send(());
                     return Ok(());
                 }
-                self.handle(command);
+                self.handle(command)?;
             }
             self.expire();
-            self.serve_parked();
+            self.serve_parked()?;
             self.keep_house()?;
             if Instant::now() >= self.rested {
                 self.commit(false)?;
@@ -188,26 +188,33 @@ impl Desk {
         }
     }
 
-    fn handle(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) -> Result<(), EngineError> {
         self.stirred = true;
+        // whoever asks is answered as of now
+        self.expire();
         match command {
             Command::Bell | Command::Close(_) => {}
-            Command::Lease(request, reply) => self.lease(request, reply),
+            Command::Lease(request, reply) => self.lease(request, reply)?,
             Command::Extend(lease, reply) => {
                 let _ = reply.send(self.lender.extend(lease, self.now()));
             }
             Command::Settle(lease, settled, reply) => self.settle(lease, settled, reply),
-            Command::Act(act) => act(self),
+            Command::Act(act) => {
+                // what it reads from the state store must be there
+                self.commit(false)?;
+                act(self);
+            }
         }
+        Ok(())
     }
 
     fn lease(
         &mut self,
         request: LeaseRequest,
         reply: oneshot::Sender<Result<Vec<Lease>, WorkError>>,
-    ) {
+    ) -> Result<(), EngineError> {
         let now = self.now();
-        match self.lender.lease(&request, &self.shelf, now) {
+        match self.lend(&request, now)? {
             Ok(leases) if leases.is_empty() && !request.wait.is_zero() => {
                 let until = now.mono + request.wait.min(super::LEASE_WAIT_MAX);
                 self.parked.push(Parked {
@@ -218,6 +225,20 @@ impl Desk {
             }
             answer => self.answer(answer, reply, now),
         }
+        Ok(())
+    }
+
+    fn lend(
+        &mut self,
+        request: &LeaseRequest,
+        now: Now,
+    ) -> Result<Result<Vec<Lease>, WorkError>, EngineError> {
+        let routes = request.wants.iter().map(|want| want.route.as_str());
+        if self.lender.reads_store(routes) {
+            // entries that are still to be written would be missed, and not be looked for again
+            self.commit(false)?;
+        }
+        Ok(self.lender.lease(request, &self.shelf, now))
     }
 
     /// A worker that has hung up gets nothing, and what it would have got is lent to another.
@@ -277,9 +298,9 @@ impl Desk {
         self.after.push(Box::new(after));
     }
 
-    fn serve_parked(&mut self) {
+    fn serve_parked(&mut self) -> Result<(), EngineError> {
         if self.parked.is_empty() || self.last_try.elapsed() < RETRY_PARKED {
-            return;
+            return Ok(());
         }
         let now = self.now();
         self.last_try = Instant::now();
@@ -288,13 +309,14 @@ impl Desk {
             if parked.reply.is_closed() {
                 continue;
             }
-            match self.lender.lease(&parked.request, &self.shelf, now) {
+            match self.lend(&parked.request, now)? {
                 Ok(leases) if leases.is_empty() && now.mono < parked.until => {
                     self.parked.push(parked)
                 }
                 answer => self.answer(answer, parked.reply, now),
             }
         }
+        Ok(())
     }
 
     fn expire(&mut self) {

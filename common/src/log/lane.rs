@@ -19,6 +19,7 @@ use crate::log::shelf::Shelf;
 use crate::log::spans::source_bit;
 use crate::log::state::{self, DeadRecord, Place, REASON_BYTES_MAX, RouteRecord, WaitingRecord};
 use crate::outcome::Outcome;
+use crate::retry::RetryPolicy;
 use crate::time::Timestamp;
 
 /// Most records one call looks at, so that a route that matches little holds nobody up.
@@ -56,6 +57,42 @@ struct InAir {
     probe: bool,
     /// When it was due, if it comes from the waiting ones.
     due: Option<Timestamp>,
+}
+
+impl InAir {
+    /// As it stood, or would stand, among the waiting ones.
+    fn waiting(self) -> WaitingRecord {
+        WaitingRecord {
+            attempts: self.attempts,
+            lost: self.lost,
+            generation: self.generation,
+            received_at: self.received_at,
+        }
+    }
+}
+
+/// One try of a leased delivery, ended.
+#[derive(Debug, Clone)]
+pub struct Try<'a> {
+    /// The delivery.
+    pub offset: Offset,
+    /// How it ended.
+    pub ended: Ended,
+    /// What the worker said of a failure, for the dead letter.
+    pub error: Option<&'a str>,
+    /// The protocol's status.
+    pub status: Option<u16>,
+}
+
+/// Where, when, and with which luck.
+#[derive(Clone, Copy)]
+pub struct Scene<'a> {
+    /// The log, for reading.
+    pub shelf: &'a Shelf,
+    /// Both clocks.
+    pub now: Now,
+    /// Uniform in `0.0..1.0`.
+    pub dice: f64,
 }
 
 /// What a try came to, for the record.
@@ -181,6 +218,11 @@ impl Lane {
             Some(rate) => room.min(rate.available(now.mono)),
             None => room,
         }
+    }
+
+    /// Whether it reads waiting entries from the state store before it lends.
+    pub fn reads_store(&self) -> bool {
+        self.due.wants_filling()
     }
 
     fn fill_window(&mut self, shelf: &Shelf) -> Result<(), EngineError> {
@@ -364,38 +406,20 @@ impl Lane {
     /// One leased delivery was tried: applies what follows. `None` when it was not in the air.
     pub fn land(
         &mut self,
-        offset: Offset,
-        ended: &Ended,
-        told: Told<'_>,
-        shelf: &Shelf,
-        now: Now,
-        dice: f64,
+        tried: &Try<'_>,
+        scene: Scene<'_>,
         batch: &mut StateBatch,
     ) -> Option<Tally> {
+        let offset = tried.offset;
         let held = self.air.remove(&offset)?;
         self.touched = true;
-        self.tell_breaker(ended, held.probe, now);
-        let tried = Tried {
-            attempts: held.attempts,
-            lost: held.lost,
-            received_at: held.received_at,
-            probe: held.probe,
-        };
-        let retry = self
-            .config
-            .as_ref()
-            .map(|c| c.retry.clone())
-            .unwrap_or_default();
-        let rules = Rules {
-            retry: &retry,
-            lost_max: self.lost_max,
-        };
-        let next = decide(tried, ended, rules, now.wall, dice);
+        self.tell_breaker(&tried.ended, held.probe, scene.now);
+        let next = self.decide(held, &tried.ended, scene);
         let died = matches!(next, Next::Dead { .. });
         match next {
             Next::Untouched => self.put_back(offset, held),
             Next::Settled => {
-                self.delivered += u64::from(*ended == Ended::Said(Outcome::Delivered));
+                self.delivered += u64::from(tried.ended == Ended::Said(Outcome::Delivered));
                 self.leave(offset, held, batch);
             }
             Next::Wait {
@@ -404,21 +428,24 @@ impl Lane {
                 lost,
             } => {
                 self.leave(offset, held, batch);
-                let record = WaitingRecord {
-                    attempts,
-                    lost,
-                    generation: held.generation,
-                    received_at: held.received_at,
-                };
-                self.wait(offset, due, record, batch);
+                self.wait(
+                    offset,
+                    due,
+                    WaitingRecord {
+                        attempts,
+                        lost,
+                        ..held.waiting()
+                    },
+                    batch,
+                );
             }
             Next::Dead { attempts, reason } => {
                 self.leave(offset, held, batch);
-                let epitaph = self.epitaph(shelf, offset, held, attempts, reason, told, now);
-                batch.put(
-                    state::dead_key(&self.name, offset),
-                    state::encoded(&epitaph),
-                );
+                let letter = DeadRecord {
+                    attempts,
+                    ..self.epitaph(tried, held, reason, scene)
+                };
+                batch.put(state::dead_key(&self.name, offset), state::encoded(&letter));
                 self.dead += 1;
             }
         }
@@ -426,6 +453,25 @@ impl Lane {
             attempt: held.attempts + 1,
             died,
         })
+    }
+
+    fn decide(&self, held: InAir, ended: &Ended, scene: Scene<'_>) -> Next {
+        let tried = Tried {
+            attempts: held.attempts,
+            lost: held.lost,
+            received_at: held.received_at,
+            probe: held.probe,
+        };
+        let orphaned = RetryPolicy::default();
+        let retry = self
+            .config
+            .as_ref()
+            .map_or(&orphaned, |config| &config.retry);
+        let rules = Rules {
+            retry,
+            lost_max: self.lost_max,
+        };
+        decide(tried, ended, rules, scene.now.wall, scene.dice)
     }
 
     fn tell_breaker(&mut self, ended: &Ended, probe: bool, now: Now) {
@@ -442,13 +488,7 @@ impl Lane {
                 self.returned.insert(offset);
             }
             Some(due) => {
-                let record = WaitingRecord {
-                    attempts: held.attempts,
-                    lost: held.lost,
-                    generation: held.generation,
-                    received_at: held.received_at,
-                };
-                self.due.add(due, offset, record);
+                self.due.add(due, offset, held.waiting());
             }
         }
     }
@@ -478,30 +518,22 @@ impl Lane {
         self.due.add(due, offset, record);
     }
 
-    fn epitaph(
-        &self,
-        shelf: &Shelf,
-        offset: Offset,
-        held: InAir,
-        attempts: u32,
-        reason: &str,
-        told: Told<'_>,
-        now: Now,
-    ) -> DeadRecord {
-        let record = shelf.record(offset).ok().flatten();
+    fn epitaph(&self, tried: &Try<'_>, held: InAir, reason: &str, scene: Scene<'_>) -> DeadRecord {
+        let record = scene.shelf.record(tried.offset).ok().flatten();
         let event_type = record
             .as_ref()
             .and_then(|record| codec::envelope(record).ok())
             .and_then(|envelope| envelope.event_type.map(str::to_owned));
-        let reason = match told.error {
+        let mut reason = match tried.error {
             Some(error) => format!("{reason}: {error}"),
             None => reason.to_owned(),
         };
+        reason.truncate(reason.floor_char_boundary(REASON_BYTES_MAX));
         DeadRecord {
-            died_at: now.wall,
-            attempts,
-            reason: cut(reason, REASON_BYTES_MAX),
-            status: told.status,
+            died_at: scene.now.wall,
+            attempts: held.attempts,
+            reason,
+            status: tried.status,
             source: self.record.source.clone(),
             event_type,
             received_at: held.received_at,
@@ -667,15 +699,6 @@ pub struct Counts {
     pub unmatched: u64,
 }
 
-/// What the worker said of a failure, for the dead letter.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Told<'a> {
-    /// In words.
-    pub error: Option<&'a str>,
-    /// The protocol's status.
-    pub status: Option<u16>,
-}
-
 struct Basket {
     items: Vec<Taken>,
     room: usize,
@@ -708,16 +731,4 @@ fn matches(config: Option<&config::Route>, event_type: Option<&str>) -> bool {
         config.events.is_empty()
             || event_type.is_some_and(|event| config.events.iter().any(|wanted| wanted == event))
     })
-}
-
-/// Cuts a text to at most `max` bytes, at a character's end.
-pub fn cut(mut text: String, max: usize) -> String {
-    if text.len() > max {
-        let end = (0..=max)
-            .rev()
-            .find(|&end| text.is_char_boundary(end))
-            .unwrap_or(0);
-        text.truncate(end);
-    }
-    text
 }

@@ -20,7 +20,7 @@ use crate::attempt::{Attempt, Report};
 use crate::engine::{EngineError, StateBatch};
 use crate::ids::Offset;
 use crate::log::decide::Ended;
-use crate::log::lane::{Lane, Now, Taken, Told};
+use crate::log::lane::{Lane, Now, Scene, Taken, Tally, Try};
 use crate::log::shelf::Shelf;
 use crate::log::{
     LEASE_BYTES_MAX, LEASE_ITEMS_MAX, Lease, LeaseRequest, Leased, Settled, Want, WorkError,
@@ -141,6 +141,11 @@ impl Lender {
         Ok(leases)
     }
 
+    /// Whether lending of these routes reads waiting entries from the state store.
+    pub fn reads_store<'a>(&self, mut routes: impl Iterator<Item = &'a str>) -> bool {
+        routes.any(|route| self.configured(route).is_some_and(Lane::reads_store))
+    }
+
     fn configured(&self, route: &str) -> Option<&Lane> {
         self.lanes.get(route).filter(|lane| lane.config().is_some())
     }
@@ -235,7 +240,16 @@ impl Lender {
         };
         for one in settled {
             if held.items.remove(&one.offset) {
-                land(lane, one, shelf, now, dice(), effects);
+                land(
+                    lane,
+                    one,
+                    Scene {
+                        shelf,
+                        now,
+                        dice: dice(),
+                    },
+                    effects,
+                );
             }
         }
         if held.items.is_empty() {
@@ -283,7 +297,16 @@ impl Lender {
                 "a lease ended without a word"
             );
             for offset in held.items {
-                lose(lane, offset, shelf, now, dice(), effects);
+                lose(
+                    lane,
+                    offset,
+                    Scene {
+                        shelf,
+                        now,
+                        dice: dice(),
+                    },
+                    effects,
+                );
             }
         }
     }
@@ -332,82 +355,53 @@ fn lease(id: u64, route: &str, expires_in: Duration, taken: Vec<Taken>) -> Lease
     }
 }
 
-fn land(lane: &mut Lane, one: Settled, shelf: &Shelf, now: Now, dice: f64, effects: &mut Effects) {
+/// Applies what a worker says of one delivery.
+fn land(lane: &mut Lane, one: Settled, scene: Scene<'_>, effects: &mut Effects) {
     let verdict = Verdict::from(&one.outcome);
-    let told = Told {
+    let tried = Try {
+        offset: one.offset,
+        ended: Ended::Said(one.outcome),
         error: one.report.error.as_deref(),
         status: one.report.status,
     };
-    let ended = Ended::Said(one.outcome);
-    if let Some(tally) = lane.land(
-        one.offset,
-        &ended,
-        told,
-        shelf,
-        now,
-        dice,
-        &mut effects.batch,
-    ) {
-        note(
-            lane,
-            one.offset,
-            (tally.attempt, tally.died),
-            verdict,
-            one.report,
-            effects,
-        );
+    if let Some(tally) = lane.land(&tried, scene, &mut effects.batch) {
+        note(lane, one.offset, tally, verdict, one.report, effects);
     }
 }
 
-fn lose(
-    lane: &mut Lane,
-    offset: Offset,
-    shelf: &Shelf,
-    now: Now,
-    dice: f64,
-    effects: &mut Effects,
-) {
-    let told = Told::default();
-    if let Some(tally) = lane.land(
+/// Applies that nothing was said of one delivery.
+fn lose(lane: &mut Lane, offset: Offset, scene: Scene<'_>, effects: &mut Effects) {
+    let tried = Try {
         offset,
-        &Ended::Lost,
-        told,
-        shelf,
-        now,
-        dice,
-        &mut effects.batch,
-    ) {
+        ended: Ended::Lost,
+        error: None,
+        status: None,
+    };
+    if let Some(tally) = lane.land(&tried, scene, &mut effects.batch) {
         let report = Report {
-            started_at: now.wall,
+            started_at: scene.now.wall,
             ..Report::default()
         };
-        note(
-            lane,
-            offset,
-            (tally.attempt, tally.died),
-            Verdict::Lost,
-            report,
-            effects,
-        );
+        note(lane, offset, tally, Verdict::Lost, report, effects);
     }
 }
 
 fn note(
     lane: &Lane,
     offset: Offset,
-    (number, died): (u32, bool),
+    tally: Tally,
     verdict: Verdict,
     report: Report,
     effects: &mut Effects,
 ) {
     let route = lane.name().to_owned();
-    if died {
+    if tally.died {
         effects.died.push(route.clone());
     }
     effects.attempts.push(Attempt {
         offset,
         route,
-        number,
+        number: tally.attempt,
         verdict,
         report,
     });

@@ -72,7 +72,7 @@ pub struct LogFacts {
     pub deliveries: u64,
     /// Volumes, oldest first.
     pub volumes: Vec<VolumeInfo>,
-    /// What the last opening found missing.
+    /// What was lost in the log's whole life.
     pub lost: Vec<Gap>,
     /// Room on its disk.
     pub space: Option<Space>,
@@ -112,10 +112,12 @@ impl LocalLog {
         around: Surroundings,
     ) -> Result<Arc<Self>, EngineError> {
         let runs = open_runs(&*engine)?;
+        let height = engine.raise_next(remembered(&*engine, runs.as_deref())?)?;
         let recovered = recover(&*engine, runs.as_deref())?;
         let recent_bytes = usize::try_from(config.log.cache_bytes).unwrap_or(usize::MAX);
         let shelf = Arc::new(Shelf::new(
             engine.clone(),
+            height,
             recovered.spans,
             recovered.sources,
             recent_bytes,
@@ -217,7 +219,7 @@ impl LocalLog {
             next: self.shelf.height(),
             deliveries,
             volumes: self.engine.volumes(),
-            lost: self.engine.opened().lost.clone(),
+            lost: self.engine.gaps(),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
             keys: self.runs.as_ref().map_or(0, |runs| runs.keys()),
@@ -507,11 +509,27 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     }
 }
 
+/// The highest offset that anything but the log itself remembers, and one more: below it no offset
+/// is used again, even if the log has lost its tail. What waits or is dead is below its cursor.
+fn remembered(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Offset, EngineError> {
+    let cursors = state::routes(engine)?
+        .into_iter()
+        .map(|(_, _, place)| place.cursor.next());
+    let floors = routed_floors(engine)?.into_values();
+    Ok(cursors
+        .chain(floors)
+        .chain(runs.map(Runs::end))
+        .max()
+        .unwrap_or(0))
+}
+
 fn open_runs(engine: &dyn Engine) -> Result<Option<Arc<Runs>>, EngineError> {
     let Some(files) = engine.files() else {
         return Ok(None);
     };
-    let runs = Runs::open(&files.join("keys")).map_err(|e| EngineError::Failed(e.to_string()))?;
+    let lost = engine.gaps();
+    let runs =
+        Runs::open(&files.join("keys"), lost).map_err(|e| EngineError::Failed(e.to_string()))?;
     Ok(Some(Arc::new(runs)))
 }
 

@@ -62,14 +62,14 @@ pub struct Scanned {
 }
 
 impl Shelf {
-    /// A shelf over an engine, with the spans of what is there.
+    /// A shelf over an engine whose next offset is `height`, with the spans of what is there.
     pub fn new(
         engine: Arc<dyn Engine>,
+        height: Offset,
         spans: Spans,
         sources: BTreeSet<Arc<str>>,
         recent_bytes_max: usize,
     ) -> Self {
-        let height = engine.opened().next;
         Self {
             engine,
             height: AtomicU64::new(height),

@@ -418,7 +418,11 @@ impl TryFrom<ReportView> for Report {
 pub fn bounded(mut report: Report) -> Report {
     report.response.truncate(RESPONSE_BYTES_MAX);
     if let Some(error) = &mut report.error {
-        error.truncate(error.floor_char_boundary(ERROR_BYTES_MAX));
+        let mut end = error.len().min(ERROR_BYTES_MAX);
+        while !error.is_char_boundary(end) {
+            end -= 1;
+        }
+        error.truncate(end);
     }
     report
 }

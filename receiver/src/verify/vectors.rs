@@ -279,6 +279,7 @@ impl Vector {
             public_url: text("public_url"),
             options: options.collect(),
             tolerance: None,
+            idempotency_key: None,
         }
     }
 

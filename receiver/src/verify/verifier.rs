@@ -10,11 +10,11 @@ use secrecy::ExposeSecret;
 use super::check;
 use super::clock::Tolerance;
 use super::condition;
-use super::event::{self, Idempotency, Item};
+use super::event::{self, Idempotency, IdempotencyKey, Item};
 use super::handshake::{self, Reply};
 use super::key::{Key, SecretError, SourceKey};
 use super::pack::{OptionError, Pack};
-use super::pipeline::Locator;
+use super::pipeline::{Locator, Pipeline, Role};
 use super::reason::Reason;
 use super::request::{Request, View};
 use super::scheme::{Auth, EffectKind, Scheme};
@@ -38,6 +38,8 @@ pub struct SourceKeys {
     pub options: BTreeMap<String, String>,
     /// Instead of the pack's tolerance, both ways.
     pub tolerance: Option<Duration>,
+    /// A pipeline that names the idempotency key, instead of the pack's.
+    pub idempotency_key: Option<String>,
 }
 
 /// A source that cannot be verified as configured. Shows no secret.
@@ -62,6 +64,8 @@ pub enum PrepareError {
     ToleranceUnused { provider: String },
     #[error("a tolerance is from 1 second to 7 days")]
     Tolerance,
+    #[error("idempotency key: {0}")]
+    IdempotencyKey(String),
 }
 
 fn hint(secret: &Option<String>) -> String {
@@ -103,6 +107,7 @@ pub struct Verifier {
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) tolerance: Option<Tolerance>,
     methods: Vec<Method>,
+    idempotency_key: Option<Pipeline>,
 }
 
 impl std::fmt::Debug for Verifier {
@@ -130,6 +135,7 @@ impl Pack {
             public_url: public_url.transpose().map_err(PrepareError::PublicUrl)?,
             tolerance: tolerance(self, &scheme, source.tolerance)?,
             methods: methods(&scheme),
+            idempotency_key: idempotency_key(source)?,
             pack: self.clone(),
             scheme,
         };
@@ -223,6 +229,19 @@ fn tolerance(
     Ok(Some(Tolerance::both(limit)))
 }
 
+fn idempotency_key(source: &SourceKeys) -> Result<Option<Pipeline>, PrepareError> {
+    let Some(text) = &source.idempotency_key else {
+        return Ok(None);
+    };
+    let options = source.options.iter();
+    let params = options
+        .map(|(name, value)| (name.clone(), Some(value.clone())))
+        .collect();
+    Pipeline::parse(text, Role::Text, &params)
+        .map(Some)
+        .map_err(PrepareError::IdempotencyKey)
+}
+
 fn methods(scheme: &Scheme) -> Vec<Method> {
     let mut methods = scheme.methods.clone();
     for handshake in &scheme.handshakes {
@@ -263,7 +282,13 @@ impl Verifier {
         let event = &self.scheme.event;
         let event_id = event::id(event, view)?;
         let event_type = event::kind(event, view);
-        let idempotency = event::idempotency(event, view, &event_id, &event_type, &proof);
+        let idempotency = match self.named_key(view)? {
+            Some(key) => Some(Idempotency {
+                key: IdempotencyKey::Id(key),
+                event_type: event_type.clone(),
+            }),
+            None => event::idempotency(event, view, &event_id, &event_type, &proof),
+        };
         Ok(Verdict::Verified(Accepted {
             key_index: proof.key_index,
             event_id,
@@ -271,6 +296,14 @@ impl Verifier {
             idempotency,
             body_authenticated: self.pack.facts().body_authenticated,
         }))
+    }
+
+    /// The key that the source's own pipeline finds, if it has one.
+    fn named_key(&self, view: &View<'_>) -> Result<Option<String>, Reason> {
+        match &self.idempotency_key {
+            Some(pipeline) => event::text(std::slice::from_ref(pipeline), view),
+            None => Ok(None),
+        }
     }
 
     pub fn pack(&self) -> &Arc<Pack> {

@@ -3,9 +3,11 @@
 
 mod access;
 mod client;
+mod conformance;
 mod drain;
 mod limits;
 mod logs;
+mod prepare;
 mod refusals;
 mod remote;
 mod setup;

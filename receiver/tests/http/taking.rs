@@ -38,6 +38,43 @@ async fn a_repeat_gets_the_first_id_and_is_not_stored_again() {
 }
 
 #[tokio::test]
+async fn a_source_may_name_its_own_idempotency_key() {
+    let creel = start_with(Changes {
+        config: |config| {
+            let source = config.sources.get_mut("open").unwrap();
+            source.idempotency_key = Some("header:X-My-Id".into());
+        },
+        ..Changes::default()
+    })
+    .await;
+    let mut ids = Vec::new();
+    for my_id in ["1", "1", "2"] {
+        let sent = request("POST", "/in/open", &[("x-my-id", my_id)], b"x");
+        ids.push(id(&exchange(creel.public, &sent).await));
+    }
+    assert_eq!(ids[0], ids[1]);
+    assert_ne!(ids[0], ids[2]);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests_even_sent_ahead() {
+    let creel = start().await;
+    let mut stream = TcpStream::connect(creel.public).await.unwrap();
+    let keep = "POST /in/open HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx";
+    let chunked = "POST /in/open HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n\
+                   1\r\ny\r\n0\r\n\r\n";
+    let last = request("POST", "/in/open", &[], b"z");
+    let mut ahead = [keep, chunked, keep].concat().into_bytes();
+    ahead.extend_from_slice(&last);
+    stream.write_all(&ahead).await.unwrap();
+    let answers = String::from_utf8(read_to_end(&mut stream).await).unwrap();
+    assert_eq!(answers.matches("HTTP/1.1 200 OK").count(), 4, "{answers}");
+    assert_eq!(creel.deliveries(), 4);
+    creel.finish().await;
+}
+
+#[tokio::test]
 async fn any_bytes_are_kept_as_they_came() {
     let creel = start().await;
     let all: Vec<u8> = (0..=255).collect();

@@ -5,6 +5,7 @@ mod log;
 mod offline;
 mod routes;
 mod send;
+mod shows;
 mod up;
 
 use std::time::Duration;

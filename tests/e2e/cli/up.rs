@@ -25,9 +25,10 @@ struct Up {
 
 impl Up {
     async fn start(site: &Site) -> Self {
+        let addresses = site.path(".creel/addresses.json");
+        let _ = fs::remove_file(&addresses);
         let command = site.creel(&["up", "--workers", "2"]);
         let process = Process::start("creel up", command, false).await;
-        let addresses = site.path(".creel/addresses.json");
         let found = eventually("addresses", SOON, async || read(&addresses)).await;
         let public = found["public"].as_str().unwrap().parse().unwrap();
         Self { process, public }

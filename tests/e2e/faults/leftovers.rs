@@ -183,7 +183,7 @@ fn spoil(site: &Site, nth: usize, rng: &mut StdRng) -> String {
         .expect("a database with deliveries")
         .join("db");
     let bytes = fs::read(&db).unwrap();
-    if nth % 2 == 0 {
+    if nth.is_multiple_of(2) {
         let cut = rng.random_range(1..bytes.len().min(3 << 20));
         let file = OpenOptions::new().write(true).open(&db).unwrap();
         file.set_len((bytes.len() - cut) as u64).unwrap();

@@ -205,7 +205,7 @@ impl Recording {
             let audit = self.audit(&site, &acked).await;
             self.judge(&audit, &told);
         }
-        if acked.is_empty() || nth % RESTART_EVERY == 0 {
+        if acked.is_empty() || nth.is_multiple_of(RESTART_EVERY) {
             acked.extend(self.go_on(&site).await);
             let audit = self.audit(&site, &acked).await;
             self.judge(&audit, &format!("{told}, after going on"));

@@ -310,7 +310,10 @@ impl Opening {
         };
         let db_bytes = fs::metadata(path.join("db")).map_or(0, |m| m.len());
         if db_bytes < footer.db_bytes {
-            tracing::error!(volume = number, "shorter than when it was sealed");
+            tracing::warn!(
+                volume = number,
+                "shorter than when it was sealed; reading it"
+            );
             slot.damage = self.inspect(dir, number, footer)?;
         }
         self.slots.insert(number, slot);

@@ -24,6 +24,13 @@ pub(super) fn make_dir(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Takes everybody else's rights to a directory away, as far as this user may.
+pub(super) fn keep_private(dir: &Path) {
+    if let Err(error) = fs::set_permissions(dir, fs::Permissions::from_mode(0o700)) {
+        tracing::warn!(directory = %dir.display(), %error, "cannot keep it private");
+    }
+}
+
 /// Makes names in `dir` durable.
 pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()

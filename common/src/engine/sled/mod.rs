@@ -153,6 +153,7 @@ impl SledEngine {
         }
         files::make_dir(&dir).map_err(unusable(&dir))?;
         let lock = Lock::take(&dir)?;
+        files::keep_private(&dir);
         let found = Format::find(&dir)?;
         make_durable(&dir)?;
         let created = found.is_none();
@@ -272,7 +273,7 @@ impl Shared {
         let state = State::open(&dir)?;
         let found = Chain::open(&dir.join("v"), &spans)?;
         let recovery = recover(&found, &spans, marks);
-        spans.add_gaps(&recovery.lost)?;
+        let lost = spans.add_gaps(&recovery.lost)?;
         let offsets = match offsets {
             Some(offsets) => offsets,
             None => remake_offsets(&dir)?,
@@ -286,7 +287,7 @@ impl Shared {
             next: recovery.next,
             clean: marks.is_some_and(|m| m.clean),
             created,
-            lost: recovery.lost,
+            lost,
         };
         let shared = Self {
             watch: Watch::new(settings.sync_limit),
@@ -347,6 +348,7 @@ impl Shared {
 
     /// Whether a volume was begun.
     fn append(&self, writer: &mut Writer, blocks: &[Block]) -> Result<bool, EngineError> {
+        let _watched = self.watch.begin(Lane::Append);
         let mut next = self.next.load(Ordering::Acquire);
         for block in blocks {
             block.check(next)?;
@@ -359,9 +361,7 @@ impl Shared {
         for block in blocks {
             writer.current.insert(block, &mut writer.scratch)?;
         }
-        let watched = self.watch.begin(Lane::Append);
         writer.current.flush()?;
-        drop(watched);
         writer.current.publish(blocks);
         self.next.store(next, Ordering::Release);
         Ok(rotated)
@@ -510,6 +510,7 @@ impl Shared {
         let writer = self.writer.lock();
         self.refuse_stopped()?;
         *self.taking.lock() = Taking::Closed;
+        let _watched = self.watch.begin(Lane::Append);
         writer.current.flush()?;
         self.state.flush()?;
         self.chain.seal_full()?;

@@ -118,20 +118,21 @@ impl Spans {
         self.write()
     }
 
-    /// Records gaps, synced. What is recorded already is not recorded twice.
-    pub(super) fn add_gaps(&mut self, gaps: &[Gap]) -> Result<(), EngineError> {
-        let before = self.gaps.len();
+    /// Records gaps, synced. Answers those that were not recorded yet.
+    pub(super) fn add_gaps(&mut self, gaps: &[Gap]) -> Result<Vec<Gap>, EngineError> {
+        let mut new = Vec::new();
         for gap in gaps {
             let known = |g: &Gap| g.first <= gap.first && gap.last <= g.last;
             if gap.first <= gap.last && !self.gaps.iter().any(known) {
                 self.gaps.push(*gap);
+                new.push(*gap);
             }
         }
-        if self.gaps.len() == before {
-            return Ok(());
+        if !new.is_empty() {
+            self.gaps.sort_unstable_by_key(|g| g.first);
+            self.write()?;
         }
-        self.gaps.sort_unstable_by_key(|g| g.first);
-        self.write()
+        Ok(new)
     }
 
     fn write(&self) -> Result<(), EngineError> {
@@ -198,8 +199,8 @@ mod tests {
             known_lost: true,
         };
         spans.add_removed(1, 5).unwrap();
-        spans.add_gaps(&[gap]).unwrap();
-        spans.add_gaps(&[gap]).unwrap();
+        assert_eq!(spans.add_gaps(&[gap]).unwrap(), [gap]);
+        assert_eq!(spans.add_gaps(&[gap]).unwrap(), []);
         let again = Spans::open(dir.path()).unwrap();
         assert_eq!(again.gaps(), [gap]);
         assert_eq!(again.all().holes(), [(5, 9)]);

@@ -168,6 +168,8 @@ fn an_interrupted_first_start_begins_again() {
 #[test]
 fn only_this_user_may_read_it() {
     let storage = SledStorage::new(40_000);
+    fs::create_dir(storage.path()).unwrap();
+    fs::set_permissions(storage.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let engine = storage.reopen();
     append(&engine, 1, 20);
     engine.append_attempts((1, 1), b"x").unwrap();
@@ -391,6 +393,8 @@ fn a_sealed_volume_cut_short_is_reported_at_the_opening() {
     assert_eq!(lost.last().unwrap().last, hurt.end - 1);
     assert!(lost.iter().all(|g| g.known_lost));
     assert_eq!(engine.opened().next, 40);
+    drop(engine);
+    assert!(storage.reopen().opened().lost.is_empty());
 }
 
 #[test]

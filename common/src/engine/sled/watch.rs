@@ -9,12 +9,12 @@ use parking_lot::{Condvar, Mutex};
 
 use super::durable;
 
-/// A sync that is watched.
+/// Where a sync is watched.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Lane {
-    /// Of blocks.
+    /// An append, or the close.
     Append,
-    /// Of the state store.
+    /// A commit of state.
     State,
 }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::RwLock;
 
+use crate::engine::Gap;
 use crate::ids::Offset;
 use crate::log::keys::filter::Filter;
 use crate::log::keys::table::Frozen;
@@ -62,6 +63,8 @@ pub struct Runs {
     directory: PathBuf,
     runs: RwLock<Arc<Vec<Arc<Run>>>>,
     written: AtomicU64,
+    /// Deliveries that the disk lost: a sender that sends one of them again is no repeat.
+    lost: Vec<Gap>,
 }
 
 impl Runs {
@@ -70,7 +73,7 @@ impl Runs {
     ///
     /// # Errors
     /// [`RunError::Io`].
-    pub fn open(directory: &Path) -> Result<Self, RunError> {
+    pub fn open(directory: &Path, lost: Vec<Gap>) -> Result<Self, RunError> {
         let io = |error| RunError::Io(directory.to_owned(), error);
         std::fs::create_dir_all(directory).map_err(io)?;
         let mut runs = Vec::new();
@@ -89,6 +92,7 @@ impl Runs {
             directory: directory.to_owned(),
             runs: RwLock::new(Arc::new(runs)),
             written: AtomicU64::new(0),
+            lost,
         })
     }
 
@@ -111,15 +115,23 @@ impl Runs {
     /// better a repeat stored than a delivery refused.
     pub fn judge(&self, mark: KeyMark, since: Timestamp) -> Verdict {
         let runs = self.runs.read().clone();
-        let verdict = judge(mark, since, |key| {
-            Ok::<_, std::convert::Infallible>(find(&runs, key))
-        });
+        let seen = |key| Ok::<_, std::convert::Infallible>(self.kept(find(&runs, key)));
+        let verdict = judge(mark, since, seen);
         verdict.unwrap_or_else(|never| match never {})
     }
 
     /// Where a key was seen, newest first, as far as the runs know.
     pub fn get(&self, key: u128) -> Option<Seen> {
-        find(&self.runs.read().clone(), key)
+        self.kept(find(&self.runs.read().clone(), key))
+    }
+
+    fn kept(&self, seen: Option<Seen>) -> Option<Seen> {
+        let lost = |offset| {
+            self.lost
+                .iter()
+                .any(|gap| (gap.first..=gap.last).contains(&offset))
+        };
+        seen.filter(|seen| !lost(seen.offset))
     }
 
     /// Writes a frozen table as a run, then merges runs that have become many. Keys received before
@@ -475,13 +487,13 @@ mod tests {
     #[test]
     fn every_key_is_found_again_through_merges_and_reopening() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path()).unwrap();
+        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
         for n in 0..9 {
             write(&runs, n * 1000 + 1..n * 1000 + 1001, Timestamp(0));
         }
         let runs_left = std::fs::read_dir(dir.path()).unwrap().count();
         assert!(runs_left <= 4, "{runs_left} runs");
-        for runs in [runs, Runs::open(dir.path()).unwrap()] {
+        for runs in [runs, Runs::open(dir.path(), Vec::new()).unwrap()] {
             assert_eq!(runs.end(), 9001);
             for n in 1..9001 {
                 assert_eq!(judge(&runs, n), Verdict::Repeat(n));
@@ -493,7 +505,7 @@ mod tests {
     #[test]
     fn of_a_key_seen_twice_the_newest_counts() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path()).unwrap();
+        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
         write(&runs, 1..100, Timestamp(0));
         let mut table = KeyTable::default();
         table.note(mark(5), Verdict::New, 500, Timestamp::from_secs(500));
@@ -504,9 +516,27 @@ mod tests {
     }
 
     #[test]
+    fn a_delivery_that_was_lost_may_be_sent_again() {
+        let dir = tempfile::tempdir().unwrap();
+        write(
+            &Runs::open(dir.path(), Vec::new()).unwrap(),
+            1..10,
+            Timestamp(0),
+        );
+        let gap = Gap {
+            first: 4,
+            last: 6,
+            known_lost: true,
+        };
+        let runs = Runs::open(dir.path(), vec![gap]).unwrap();
+        assert_eq!(judge(&runs, 3), Verdict::Repeat(3));
+        assert_eq!(judge(&runs, 5), Verdict::New);
+    }
+
+    #[test]
     fn a_merge_leaves_expired_keys_out() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path()).unwrap();
+        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
         for n in 0..4 {
             write(&runs, n * 100 + 1..n * 100 + 101, Timestamp::from_secs(250));
         }
@@ -517,7 +547,7 @@ mod tests {
     #[test]
     fn a_damaged_run_is_removed_and_a_damaged_page_denies_its_keys_only() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path()).unwrap();
+        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
         write(&runs, 1..1001, Timestamp(0));
         let path = std::fs::read_dir(dir.path())
             .unwrap()
@@ -535,7 +565,7 @@ mod tests {
         let last = bytes.len() - 1;
         bytes[last] ^= 1;
         std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(Runs::open(dir.path()).unwrap().end(), 0);
+        assert_eq!(Runs::open(dir.path(), Vec::new()).unwrap().end(), 0);
         assert!(!path.exists());
     }
 }

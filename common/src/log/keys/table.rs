@@ -100,7 +100,8 @@ impl KeyTable {
 
     /// Freezes the newest table when it is full, or when `force`d; `end` is one past the last offset noted.
     pub fn freeze(&mut self, end: Offset, force: bool) -> Option<Arc<Frozen>> {
-        if self.newest.len() < TABLE_KEYS_MAX && !(force && !self.newest.is_empty()) {
+        let full = self.newest.len() >= TABLE_KEYS_MAX;
+        if self.newest.is_empty() || !(full || force) {
             return None;
         }
         let frozen = Arc::new(Frozen {

@@ -39,7 +39,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_to_64_senders() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_that_was_acknowledged_of_large_bodies() {
     let load = Load::new(8, Sizes::Between(50_000, 1_000_000));
-    cut_workload("large bodies", "", load, scale(24, 100)).await;
+    cut_workload("large bodies", "", load, scale(24, 40)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -25,7 +25,7 @@ mod worker;
 pub use api::Api;
 pub use body::Sizes;
 pub use eventually::eventually;
-pub use hand::Hand;
+pub use hand::{Hand, Leased};
 pub use lines::json_lines;
 pub use load::Load;
 pub use log_reader::{export, salvage, verify};

@@ -93,6 +93,7 @@ pub struct LocalLog {
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
     gate: Arc<Gate>,
+    observer: Arc<dyn Observer>,
     sources: HashMap<String, SourceRule>,
     intake: Mutex<Option<Sender<Pending>>>,
     desk: Sender<Command>,
@@ -157,7 +158,7 @@ impl LocalLog {
             runs: runs.clone(),
             keeper,
             gate: gate.clone(),
-            observer: around.observer,
+            observer: around.observer.clone(),
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
@@ -184,6 +185,7 @@ impl LocalLog {
             shelf,
             runs,
             gate,
+            observer: around.observer,
             sources,
             intake: Mutex::new(Some(intake)),
             desk,
@@ -691,6 +693,7 @@ impl Intake for LocalLog {
         let (entry, since) = self.entry(&new)?;
         let (runs_asked, known) = self.known(&entry, since);
         if let Some(offset) = known {
+            self.observer.duplicate(&entry.source);
             return Ok(Appended {
                 id: DeliveryId {
                     log: self.id(),

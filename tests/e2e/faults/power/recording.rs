@@ -1,130 +1,32 @@
-//! Power cuts: real runs recorded, cut at hundreds of moments, opened again.
-//!
-//! A receiver runs under strace while senders push. The recording says what the
-//! disk had promised at every moment; a cut puts onto the real disk what may be
-//! left at one of them, and creel has to read it back: everything acknowledged
-//! by then, byte for byte, and no offset to be given twice. The control believes
-//! no sync of a file and has to lose.
+//! A run of creel, recorded so that it can be cut off from power at any moment.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
 
-use super::audit::{Audit, audit};
-use super::{alone, scale};
-use crate::harness::{
-    Load, Process, Receiver, Role, Seed, Site, Sizes, Strace, eventually, json_lines,
-    strace_or_left_out,
-};
+use crate::faults::audit::{Audit, audit};
+use crate::faults::scale;
+use crate::harness::{Load, Process, Receiver, Role, Site, Strace, eventually, json_lines};
 use crate::trace::{Acked, Cut, Disk, History, Snapshot, Tick, Trust, differences};
 
 /// Every so many cuts a receiver is started on what is left and takes more.
 const RESTART_EVERY: usize = 5;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_power_cut_loses_nothing_that_was_acknowledged_one_at_a_time() {
-    let load = Load::new(1, Sizes::Between(100, 300));
-    cut_workload("one at a time", "", load, scale(200, 1000)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_power_cut_loses_nothing_that_was_acknowledged_to_64_senders() {
-    let load = Load::new(64, Sizes::Fixed(1024));
-    cut_workload("64 senders", "", load, scale(3000, 20_000)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_power_cut_loses_nothing_that_was_acknowledged_of_large_bodies() {
-    let load = Load::new(8, Sizes::Between(50_000, 1_000_000));
-    cut_workload("large bodies", "", load, scale(24, 100)).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_power_cut_loses_nothing_while_volumes_come_and_go() {
-    let load = Load::new(16, Sizes::Between(2000, 16_000));
-    let log = "volume = \"4MiB\"\nretention = \"0s\"";
-    cut_workload("churn", log, load, scale(1200, 6000)).await;
-}
-
 /// A run of creel that is over, and what its senders and its destination saw.
-struct Recording {
+pub struct Recording {
     site: Site,
     history: History,
     load: Load,
-    /// By id.
+    /// Acknowledged before the recording began.
+    before: Vec<Acked>,
+    /// Acknowledged in it, by id.
     acked: BTreeMap<String, Acked>,
     /// What reached the destination: may be gone from the log.
     settled: HashSet<String>,
-}
-
-async fn cut_workload(name: &str, log: &str, load: Load, deliveries: u64) {
-    if !strace_or_left_out(&format!("power cuts, {name}")) {
-        return;
-    }
-    let _alone = alone().await;
-    let seed = Seed::of(&format!("power cuts, {name}"));
-    let mut rng = seed.rng();
-    let recording = record(log, load, deliveries).await;
-    println!(
-        "power cuts, {name}: {} acked, {} settled, {} syncs, {} bytes written",
-        recording.acked.len(),
-        recording.settled.len(),
-        recording.history.syncs(),
-        recording.history.written_bytes()
-    );
-    let points = scale(25, 250);
-    let mut cuts = Cut::default();
-    for nth in 0..points {
-        let at = recording.moment(nth, &mut rng);
-        let seed = (nth % 4 != 0).then(|| rng.random());
-        cuts += recording.survive(nth, at, seed).await;
-    }
-    let lost = recording.control(&mut rng).await;
-    println!("power cuts, {name}: {points} cuts, {cuts}, 0 lost; the control lost {lost} times");
-    assert!(
-        lost > 0,
-        "the control lost nothing: this test proves nothing"
-    );
-    println!("power cuts, {name}: PASS");
-}
-
-/// Runs a receiver, and a worker if volumes are to go, until all is done.
-async fn record(log: &str, load: Load, deliveries: u64) -> Recording {
-    let churns = !log.is_empty();
-    let site = Site::new(log, if churns { ARCHIVE } else { "" });
-    let trace = site.path("trace");
-    let mut receiver = Receiver::start_under(&site, &Strace::Record(trace.clone())).await;
-    let worker = if churns {
-        Some(Process::worker(&site, &receiver, "archivist").await)
-    } else {
-        None
-    };
-    let mut acked = load.push(receiver.public, deliveries).await;
-    let mut settled = HashSet::new();
-    if let Some(mut worker) = worker {
-        all_settled(&site, acked.len()).await;
-        a_volume_is_gone(&receiver, &site).await;
-        acked.extend(load.push(receiver.public, deliveries / 4).await);
-        settled = all_settled(&site, acked.len()).await;
-        let exit = worker.terminate(Duration::from_secs(30)).await;
-        assert_eq!(exit.code(), Some(0), "the worker stops cleanly");
-    }
-    let exit = receiver.terminate(Duration::from_secs(30)).await;
-    assert_eq!(exit.code(), Some(0), "a clean stop");
-    let history = History::of_file(&trace, site.disk(), site.root(), Snapshot::empty()).unwrap();
-    fs::remove_file(trace).unwrap();
-    let recording = Recording {
-        site,
-        history,
-        load,
-        acked: by_id(acked),
-        settled,
-    };
-    recording.assert_whole();
-    recording
 }
 
 /// A destination that keeps everything, and a route to it.
@@ -160,11 +62,113 @@ async fn a_volume_is_gone(receiver: &Receiver, site: &Site) {
     .await;
 }
 
+/// A receiver that is recorded, and where to.
+async fn traced(site: &Site) -> (Receiver, PathBuf) {
+    let trace = site.config().with_extension("trace");
+    let receiver = Receiver::start_under(site, &Strace::Record(trace.clone())).await;
+    (receiver, trace)
+}
+
+async fn stop(process: &mut Process) {
+    let exit = process.terminate(Duration::from_secs(30)).await;
+    assert_eq!(exit.code(), Some(0), "a clean stop: {}", exit.stderr);
+}
+
 fn by_id(acked: Vec<Acked>) -> BTreeMap<String, Acked> {
     acked.into_iter().map(|one| (one.id.clone(), one)).collect()
 }
 
 impl Recording {
+    /// Runs a receiver on an empty disk until `deliveries` are acknowledged.
+    pub async fn of_load(load: Load, deliveries: u64) -> Self {
+        let site = Site::new("", "");
+        let (mut receiver, trace) = traced(&site).await;
+        let acked = load.push(receiver.public, deliveries).await;
+        stop(&mut receiver).await;
+        Self::read(
+            site,
+            &trace,
+            Snapshot::empty(),
+            load,
+            (Vec::new(), acked),
+            HashSet::new(),
+        )
+    }
+
+    /// The same with small volumes and a worker, until some of them have gone.
+    pub async fn of_churn(load: Load, deliveries: u64) -> Self {
+        let site = Site::new("volume = \"4MiB\"\nretention = \"0s\"", ARCHIVE);
+        let (mut receiver, trace) = traced(&site).await;
+        let mut worker = Process::worker(&site, &receiver, "archivist").await;
+        let mut acked = load.push(receiver.public, deliveries).await;
+        all_settled(&site, acked.len()).await;
+        a_volume_is_gone(&receiver, &site).await;
+        acked.extend(load.push(receiver.public, deliveries / 4).await);
+        let settled = all_settled(&site, acked.len()).await;
+        stop(&mut worker).await;
+        stop(&mut receiver).await;
+        Self::read(
+            site,
+            &trace,
+            Snapshot::empty(),
+            load,
+            (Vec::new(), acked),
+            settled,
+        )
+    }
+
+    /// Cuts at `at`, and records a receiver that starts on what is left and takes
+    /// `deliveries` more.
+    pub async fn of_recovery(&self, nth: usize, at: Tick, seed: u64, deliveries: u64) -> Self {
+        let disk = Disk::new(&self.history, Trust::AllSyncs);
+        let (site, _) = self.cut(&disk, &format!("recovery-{nth}"), at, Some(seed));
+        let left = Snapshot::of(site.disk()).unwrap();
+        let (mut receiver, trace) = traced(&site).await;
+        let acked = self.load.push(receiver.public, deliveries).await;
+        stop(&mut receiver).await;
+        let told = (self.acked_by(at), acked);
+        Self::read(
+            site,
+            &trace,
+            left,
+            self.load.clone(),
+            told,
+            self.settled.clone(),
+        )
+    }
+
+    /// What there is to cut, for people.
+    pub fn summary(&self) -> String {
+        format!(
+            "{} acked, {} settled, {} syncs, {} bytes written",
+            self.acked.len(),
+            self.settled.len(),
+            self.history.syncs(),
+            self.history.written_bytes()
+        )
+    }
+
+    fn read(
+        site: Site,
+        trace: &Path,
+        disk: Snapshot,
+        load: Load,
+        (before, acked): (Vec<Acked>, Vec<Acked>),
+        settled: HashSet<String>,
+    ) -> Self {
+        let history = History::of_file(trace, site.disk(), site.root(), disk).unwrap();
+        fs::remove_file(trace).unwrap();
+        let recording = Self {
+            site,
+            history,
+            load,
+            before,
+            acked: by_id(acked),
+            settled,
+        };
+        recording.assert_whole();
+        recording
+    }
     /// What the trace says is on the disk is what is on the disk.
     fn assert_whole(&self) {
         let rebuilt = self.site.path("rebuilt");
@@ -175,7 +179,7 @@ impl Recording {
     }
 
     /// Where to cut: just after an answer, during the first start, or anywhere.
-    fn moment(&self, nth: usize, rng: &mut StdRng) -> Tick {
+    pub fn moment(&self, nth: usize, rng: &mut StdRng) -> Tick {
         let moments = self.history.moments();
         let acks: Vec<Tick> = self.history.acks().map(|(at, _)| at).collect();
         let first = moments.partition_point(|&moment| moment < acks[0]);
@@ -188,14 +192,14 @@ impl Recording {
 
     fn acked_by(&self, at: Tick) -> Vec<Acked> {
         let sent = self.history.acks().filter(|(sent, _)| *sent <= at);
-        sent.filter_map(|(_, id)| self.acked.get(id).cloned())
-            .collect()
+        let sent = sent.filter_map(|(_, id)| self.acked.get(id).cloned());
+        self.before.iter().cloned().chain(sent).collect()
     }
 
     /// Cuts at `at`, and fails the test if anything promised is missing.
-    async fn survive(&self, nth: usize, at: Tick, seed: Option<u64>) -> Cut {
+    pub async fn survive(&self, nth: usize, at: Tick, seed: Option<u64>) -> Cut {
         let disk = Disk::new(&self.history, Trust::AllSyncs);
-        let (site, cut) = self.cut(&disk, nth, at, seed);
+        let (site, cut) = self.cut(&disk, &format!("cut-{nth}"), at, seed);
         let mut acked = self.acked_by(at);
         let told = format!(
             "cut {nth} at {at} of {}, seed {seed:?}, {cut}",
@@ -214,8 +218,11 @@ impl Recording {
         cut
     }
 
-    fn cut(&self, disk: &Disk, nth: usize, at: Tick, seed: Option<u64>) -> (Site, Cut) {
-        let name = format!("cut-{nth}");
+    fn cut(&self, disk: &Disk, name: &str, at: Tick, seed: Option<u64>) -> (Site, Cut) {
+        let mut name = name.to_owned();
+        if !self.before.is_empty() {
+            name.push_str("-again");
+        }
         let dir = self.site.path(&name);
         let cut = match seed {
             Some(seed) => disk.cut(at, seed, &dir).unwrap(),
@@ -245,13 +252,13 @@ impl Recording {
     }
 
     /// How often the same run loses when no sync of a file is believed.
-    async fn control(&self, rng: &mut StdRng) -> usize {
+    pub async fn control(&self, rng: &mut StdRng) -> usize {
         let disk = Disk::new(&self.history, Trust::DirectoriesOnly);
         let acks: Vec<Tick> = self.history.acks().map(|(at, _)| at).collect();
         let mut lost = 0;
         for nth in 0..scale(2, 10) {
             let at = acks[rng.random_range(acks.len() / 2..acks.len())];
-            let (site, _) = self.cut(&disk, 1_000_000 + nth, at, None);
+            let (site, _) = self.cut(&disk, &format!("control-{nth}"), at, None);
             let acked = self.acked_by(at);
             let audit = audit(&site, &self.load, &acked, &HashSet::new()).await;
             lost += usize::from(!audit.is_clean());

@@ -187,12 +187,6 @@ impl History {
         self.events.iter().filter(done).count()
     }
 
-    /// How many syncs failed.
-    pub fn failed_syncs(&self) -> usize {
-        let failed = |event: &&Event| matches!(event.change, Change::Sync { done: false, .. });
-        self.events.iter().filter(failed).count()
-    }
-
     /// How many bytes were written to files.
     pub fn written_bytes(&self) -> u64 {
         let bytes = |event: &Event| match &event.change {

@@ -26,7 +26,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_one_at_a_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_that_was_acknowledged_to_64_senders() {
     let load = Load::new(64, Sizes::Fixed(1024));
-    let run = async || Recording::of_load(load, scale(3000, 20_000)).await;
+    let run = async || Recording::of_load(load, scale(3000, 6000)).await;
     cut_workload("64 senders", run).await;
 }
 
@@ -40,7 +40,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_of_large_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_while_volumes_come_and_go() {
     let load = Load::new(16, Sizes::Between(2000, 16_000));
-    let run = async || Recording::of_churn(load, scale(1200, 6000)).await;
+    let run = async || Recording::of_churn(load, scale(1200, 2400)).await;
     cut_workload("churn", run).await;
 }
 

@@ -8,9 +8,7 @@ use creel_common::attempt::Report;
 use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    Intake, Lease, LeaseRequest, Operate, Settled, Unobserved, Want, Work,
-};
+use creel_common::log::{Intake, Lease, LeaseRequest, Operate, Settled, Unobserved, Want, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
 use creel_common::testkit::{log::config, sample};
@@ -63,7 +61,10 @@ async fn a_removed_volume_takes_no_pending_delivery_of_the_next_one_along() {
     log.routes().await.unwrap();
     log.routes().await.unwrap();
     let left = lease(&log, "2", 10).await;
-    let left: Vec<u64> = left.iter().flat_map(|l| l.items.iter().map(|i| i.offset)).collect();
+    let left: Vec<u64> = left
+        .iter()
+        .flat_map(|l| l.items.iter().map(|i| i.offset))
+        .collect();
     assert_eq!(left, [2, 3]);
     let kept: Vec<u64> = engine.volumes().iter().map(|v| v.first).collect();
     assert!(kept.contains(&2) && kept.contains(&3), "{kept:?}");

@@ -178,10 +178,14 @@ impl LocalLog {
             clock: around.clock,
         };
         let on_failure = around.on_failure;
+        let failed = on_failure.clone();
+        let guard = || Guard(gate.clone(), on_failure.clone());
         let threads = vec![
-            spawn("committer", move || committer.run(&intake_inbox))?,
-            spawn("desk", move || desk_state.run(&desk_inbox, &*on_failure))?,
-            spawn("keeper", move || keep(charge))?,
+            spawn("committer", guard(), move || committer.run(&intake_inbox))?,
+            spawn("desk", guard(), move || {
+                desk_state.run(&desk_inbox, &*failed);
+            })?,
+            spawn("keeper", guard(), move || keep(charge))?,
         ];
         Ok(Arc::new(Self {
             engine,
@@ -499,10 +503,32 @@ fn rule(source: &config::Source) -> (String, SourceRule) {
     )
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+/// Stops the log when the thread that holds it panics: half a log would go on acknowledging, or
+/// look ready, while nothing is delivered.
+struct Guard(Arc<Gate>, Arc<dyn Fn(&EngineError) + Send + Sync>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+            (self.1)(&EngineError::Failed(
+                "a thread of the log panicked".to_owned(),
+            ));
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    guard: Guard,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
     let thread = std::thread::Builder::new().name(format!("creel-{name}"));
     thread
-        .spawn(run)
+        .spawn(move || {
+            let _guard = guard;
+            run();
+        })
         .map_err(|e| EngineError::Failed(format!("cannot start the {name} thread: {e}")))
 }
 

@@ -635,7 +635,8 @@ fn open_lanes(
         .map(|(_, record, _)| record.source.clone())
         .collect();
     let mut lanes = Vec::new();
-    for (name, record, place) in known {
+    for (name, record, mut place) in known {
+        operate::finish_rewind(engine, &name, &mut place)?;
         let route = configured.remove(name.as_str());
         if let Some(moved) = route.filter(|route| route.source != record.source) {
             return Err(EngineError::Unusable(format!(

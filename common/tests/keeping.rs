@@ -17,6 +17,7 @@ use creel_common::log::{
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
 use creel_common::testkit::sample;
+use creel_common::time::Clock;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -66,7 +67,6 @@ impl Subject {
     }
 
     async fn append(&self, source: &str) -> Result<Offset, AppendError> {
-        use creel_common::time::Clock;
         let delivery = sample::delivery(source, vec![b'x'; 2000], self.clock.wall());
         Ok(self.log.append(delivery).await?.id.offset)
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Exit, Process, Site};
 
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// What `creel log verify --json` says.
 #[derive(Debug)]

@@ -26,7 +26,7 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_one_at_a_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_that_was_acknowledged_to_64_senders() {
     let load = Load::new(64, Sizes::Fixed(1024));
-    let run = async || Recording::of_load(load, scale(3000, 20_000)).await;
+    let run = async || Recording::of_load(load, scale(3000, 6000)).await;
     cut_workload("64 senders", run).await;
 }
 
@@ -40,8 +40,32 @@ async fn a_power_cut_loses_nothing_that_was_acknowledged_of_large_bodies() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_while_volumes_come_and_go() {
     let load = Load::new(16, Sizes::Between(2000, 16_000));
-    let run = async || Recording::of_churn(load, scale(1200, 6000)).await;
+    let run = async || Recording::of_churn(load, scale(1200, 2400)).await;
     cut_workload("churn", run).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_power_cut_after_starts_that_were_killed_loses_nothing() {
+    if !strace_or_left_out("power cuts, killed starts") {
+        return;
+    }
+    let _alone = alone().await;
+    let mut rng = Seed::of("power cuts, killed starts").rng();
+    let (runs, points) = scale((5, 4), (50, 8));
+    let mut cuts = Cut::default();
+    for run in 1..=runs {
+        let first = scale(rng.random_range(1..=50), run);
+        let kills = [first, rng.random_range(1..=50)];
+        let load = Load::new(4, Sizes::Fixed(500));
+        let recording = Recording::of_killed_starts(load, &kills, 20).await;
+        println!(
+            "power cuts, killed starts at sync {kills:?}: {}",
+            recording.summary()
+        );
+        cuts += cut_often(&recording, points, &mut rng).await;
+    }
+    println!("power cuts, killed starts: {runs} runs, {points} cuts in each, {cuts}, 0 lost");
+    println!("power cuts, killed starts: PASS");
 }
 
 async fn cut_workload(name: &str, run: impl AsyncFnOnce() -> Recording) {

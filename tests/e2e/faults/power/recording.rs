@@ -87,7 +87,7 @@ impl Recording {
         stop(&mut receiver).await;
         Self::read(
             site,
-            &trace,
+            &[trace],
             Snapshot::empty(),
             load,
             (Vec::new(), acked),
@@ -109,12 +109,36 @@ impl Recording {
         stop(&mut receiver).await;
         Self::read(
             site,
-            &trace,
+            &[trace],
             Snapshot::empty(),
             load,
             (Vec::new(), acked),
             settled,
         )
+    }
+
+    /// Starts one receiver after another on one disk, each killed with SIGKILL as it
+    /// comes to its sync with the number in `kills`; then one takes `deliveries`. All
+    /// of it is one history: what a killed one left unsynced is for the next to make
+    /// sure.
+    pub async fn of_killed_starts(load: Load, kills: &[u32], deliveries: u64) -> Self {
+        let site = Site::new("", "");
+        let mut traces = Vec::new();
+        for (nth, kill) in kills.iter().enumerate() {
+            let into = site.path(&format!("start-{nth}.trace"));
+            let what = format!("fsync,fdatasync:signal=SIGKILL:when={kill}");
+            traces.push(into.clone());
+            if let Ok(mut later) = Receiver::bind(&site, Some(&Strace::Inject { what, into })).await
+            {
+                later.kill().await;
+            }
+        }
+        let (mut receiver, trace) = traced(&site).await;
+        let acked = load.push(receiver.public, deliveries).await;
+        receiver.kill().await;
+        traces.push(trace);
+        let told = (Vec::new(), acked);
+        Self::read(site, &traces, Snapshot::empty(), load, told, HashSet::new())
     }
 
     /// Cuts at `at`, and records a receiver that starts on what is left and takes
@@ -129,7 +153,7 @@ impl Recording {
         let told = (self.acked_by(at), acked);
         Self::read(
             site,
-            &trace,
+            &[trace],
             left,
             self.load.clone(),
             told,
@@ -150,14 +174,17 @@ impl Recording {
 
     fn read(
         site: Site,
-        trace: &Path,
+        traces: &[PathBuf],
         disk: Snapshot,
         load: Load,
         (before, acked): (Vec<Acked>, Vec<Acked>),
         settled: HashSet<String>,
     ) -> Self {
-        let history = History::of_file(trace, site.disk(), site.root(), disk).unwrap();
-        fs::remove_file(trace).unwrap();
+        let files: Vec<&Path> = traces.iter().map(PathBuf::as_path).collect();
+        let history = History::of_files(&files, site.disk(), site.root(), disk).unwrap();
+        for file in files {
+            fs::remove_file(file).unwrap();
+        }
         let recording = Self {
             site,
             history,

@@ -1,4 +1,5 @@
 //! What retention removes and what it leaves alone, and a disk that is nearly full.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
 use std::path::Path;

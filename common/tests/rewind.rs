@@ -1,4 +1,5 @@
 //! A rewind that a crash cuts short.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

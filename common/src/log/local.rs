@@ -578,7 +578,7 @@ fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, Engine
         sources: BTreeSet::new(),
         keys: KeyTable::default(),
     };
-    let covered = runs.map_or(0, Runs::end);
+    let covered = runs.map_or(0, Runs::recover_from);
     // the index of a block may be there though the block is not: what it held may be sent again
     let gaps = engine.gaps();
     let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
@@ -631,6 +631,7 @@ fn open_lanes(
         .map(|route| (route.name.as_str(), route))
         .collect();
     let lost_max = config.log.lost_max;
+    let state_lost = state_was_lost(engine, shelf)?;
     let known = state::routes(engine)?;
     let mut sources: BTreeSet<String> = known
         .iter()
@@ -666,7 +667,7 @@ fn open_lanes(
         .iter()
         .filter(|route| configured.contains_key(route.name.as_str()))
     {
-        let first_of_source = sources.insert(route.source.clone());
+        let first_of_source = sources.insert(route.source.clone()) || state_lost;
         lanes.push(begin_lane(
             engine,
             shelf,
@@ -677,6 +678,24 @@ fn open_lanes(
         )?);
     }
     Ok(lanes)
+}
+
+/// Whether the log holds deliveries but the state store has forgotten that it ever was one. Then no
+/// route can know what it had delivered, and starting anew "now" would pass over what it had not.
+fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineError> {
+    let known = engine.get(state::MARK)?.is_some();
+    let lost = !known && !engine.opened().created && shelf.spans().first().is_some();
+    if lost {
+        tracing::error!(
+            "the state store was lost: every route starts at the beginning again, \
+             and delivers again what it had delivered"
+        );
+    }
+    if !known {
+        let mark = Change::Put(state::MARK.to_vec(), Vec::new());
+        engine.commit(&StateBatch(vec![mark]))?;
+    }
+    Ok(lost)
 }
 
 fn begin_lane(

@@ -179,10 +179,14 @@ impl LocalLog {
             clock: around.clock,
         };
         let on_failure = around.on_failure;
+        let failed = on_failure.clone();
+        let guard = || Guard(gate.clone(), on_failure.clone());
         let threads = vec![
-            spawn("committer", move || committer.run(&intake_inbox))?,
-            spawn("desk", move || desk_state.run(&desk_inbox, &*on_failure))?,
-            spawn("keeper", move || keep(charge))?,
+            spawn("committer", guard(), move || committer.run(&intake_inbox))?,
+            spawn("desk", guard(), move || {
+                desk_state.run(&desk_inbox, &*failed);
+            })?,
+            spawn("keeper", guard(), move || keep(charge))?,
         ];
         Ok(Arc::new(Self {
             engine,
@@ -501,10 +505,32 @@ fn rule(source: &config::Source) -> (String, SourceRule) {
     )
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+/// Stops the log when the thread that holds it panics: half a log would go on acknowledging, or
+/// look ready, while nothing is delivered.
+struct Guard(Arc<Gate>, Arc<dyn Fn(&EngineError) + Send + Sync>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+            (self.1)(&EngineError::Failed(
+                "a thread of the log panicked".to_owned(),
+            ));
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    guard: Guard,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
     let thread = std::thread::Builder::new().name(format!("creel-{name}"));
     thread
-        .spawn(run)
+        .spawn(move || {
+            let _guard = guard;
+            run();
+        })
         .map_err(|e| EngineError::Failed(format!("cannot start the {name} thread: {e}")))
 }
 
@@ -611,7 +637,8 @@ fn open_lanes(
         .map(|(_, record, _)| record.source.clone())
         .collect();
     let mut lanes = Vec::new();
-    for (name, record, place) in known {
+    for (name, record, mut place) in known {
+        operate::finish_rewind(engine, &name, &mut place)?;
         let route = configured.remove(name.as_str());
         if let Some(moved) = route.filter(|route| route.source != record.source) {
             return Err(EngineError::Unusable(format!(

@@ -295,6 +295,37 @@ impl Desk {
     }
 }
 
+/// Finishes a rewind that a crash cut short: what waits or is dead at or above the cursor is looked
+/// at anew, and must not be in two places.
+///
+/// # Errors
+/// The engine's.
+pub fn finish_rewind(
+    engine: &dyn crate::engine::Engine,
+    route: &str,
+    place: &mut state::Place,
+) -> Result<(), EngineError> {
+    let range = (place.cursor.next(), Offset::MAX);
+    loop {
+        let waiting = state::waiting_offsets(engine, route, range, STEP)?;
+        let dead = state::dead(engine, route, range, STEP)?;
+        if waiting.is_empty() && dead.is_empty() {
+            return Ok(());
+        }
+        let mut batch = StateBatch::default();
+        for (offset, due) in &waiting {
+            state::remove_waiting(&mut batch, route, (*due, *offset));
+        }
+        for (offset, _) in &dead {
+            batch.remove(state::dead_key(route, *offset));
+        }
+        place.waiting = place.waiting.saturating_sub(waiting.len() as u64);
+        place.dead = place.dead.saturating_sub(dead.len() as u64);
+        batch.put(state::place_key(route), place.encode());
+        engine.commit(&batch)?;
+    }
+}
+
 /// A batch that removes some of what a route that is gone left behind; `None` when nothing is left.
 ///
 /// # Errors

@@ -10,7 +10,7 @@
 //!                                          └◄──────── reprocess ─────────┘
 //! ```
 //!
-//! It holds no clock and no dice, and never waits: its owner ([`desk`](super::desk))
+//! It holds no clock and no dice, and never waits: its owner (`desk`)
 //! hands in both and writes the changes it asks for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -16,7 +16,7 @@ use crate::settings::Global;
 
 /// Write every delivery as one line of JSON, in the order of the log
 ///
-/// {"id","source","event_type","received_at","headers":[[name,value],…],"body_base64"}; times are
+/// `{"id","source","event_type","received_at","headers":[[name,value],…],"body_base64"}`; times are
 /// milliseconds since 1970, header values that are no UTF-8 are read as Latin-1. Damaged places
 /// are skipped and named on stderr; the exit code is 1 then.
 #[derive(Debug, clap::Args)]

@@ -126,7 +126,11 @@ pub fn print(common: &Common, scenario: &str, findings: &Findings) -> anyhow::Re
         holds: findings.0.iter().all(Finding::holds),
     };
     common.output.print(&report, text)?;
-    match common.check && !report.holds {
+    ending(common.check, report.holds)
+}
+
+fn ending(check: bool, holds: bool) -> anyhow::Result<()> {
+    match check && !holds {
         true => Err(said()),
         false => Ok(()),
     }
@@ -176,5 +180,13 @@ mod tests {
         assert_eq!(holds(11.0), (false, true));
         assert_eq!(holds(9.0), (true, false));
         assert_eq!(holds(f64::NAN), (false, false));
+    }
+
+    #[test]
+    fn a_missed_bound_is_an_exit_code_only_when_asked_for() {
+        assert!(ending(false, false).is_ok());
+        assert!(ending(true, true).is_ok());
+        let error = ending(true, false).expect_err("it is checked and missed");
+        assert_eq!(crate::failure::code(&error), 1);
     }
 }

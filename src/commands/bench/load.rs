@@ -51,8 +51,8 @@ pub struct Batch {
     pub numbers: Range<u64>,
 }
 
-/// Is told the number of each request that was acknowledged, at once.
-pub type Acked = Arc<dyn Fn(u64) + Send + Sync>;
+/// Is told the number of each request that was acknowledged, and when it was sent.
+pub type Acked = Arc<dyn Fn(u64, Instant) + Send + Sync>;
 
 /// What came of it.
 #[derive(Default)]
@@ -221,7 +221,7 @@ async fn connection(shared: Arc<Shared>) -> anyhow::Result<Answers> {
         .await
         .context("no answer in time")??;
         if let Some(acked) = shared.acked.as_ref().filter(|_| status == 200) {
-            acked(number);
+            acked(number, begun);
         }
         if shared.counting.load(Ordering::Relaxed) {
             match status {

@@ -21,7 +21,7 @@ use super::stage::{Stage, median, number, until};
 /// Two logs take the same deliveries: at one of them the destination fails all of the first part,
 /// which then waits; at the other it takes them. Then both go on in turns with one delivery in a
 /// hundred failing for ever, while the other one's processes are stopped: throughput from the first
-/// request to the last arrival, and the time from acknowledgement to arrival of one at a time.
+/// request to the last arrival, and the time from sending to arrival of one at a time.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many wait
@@ -44,7 +44,7 @@ pub struct Args {
 const FAILS_ONE_IN: u64 = 100;
 /// Least share of the speed that is left.
 const SHARE_MIN: f64 = 0.9;
-/// Most times as long from acknowledgement to arrival.
+/// Most times as long from sending to arrival.
 const LATENCY_MAX: f64 = 1.1;
 /// Most memory that those waiting take.
 const MEMORY_BYTES_MAX: f64 = 50e6;
@@ -145,11 +145,12 @@ impl Side {
         stage.send(&self.subject, first..next, None)?;
         let seen = || Ok(self.watch.seen(first..next));
         until("delivering", args.deliveries, seen).map_err(|error| self.subject.explain(error))?;
-        let rate = per_second(args.deliveries, began.elapsed());
+        let took = self.watch.last(first..next) - began;
+        let rate = per_second(args.deliveries, took);
         let end = next + paced(args);
         let acked: Acked = {
             let watch = self.watch.clone();
-            Arc::new(move |number| watch.acked(number))
+            Arc::new(move |number, sent| watch.sent(number, sent))
         };
         stage.send_over(1, &self.subject, next..end, Some(acked))?;
         until("delivering", paced(args), || Ok(self.watch.seen(next..end)))?;
@@ -212,7 +213,7 @@ fn report(args: &Args, none: &Side, many: &Side, findings: &mut Findings) -> any
     let p50 = (median(none.p50_ms.clone()), median(many.p50_ms.clone()));
     findings.note(
         "none_p50_ms",
-        "p50 from ack to arrival with none",
+        "p50 from sending to arrival with none",
         p50.0,
         Unit::Millis,
     );
@@ -243,11 +244,11 @@ fn report(args: &Args, none: &Side, many: &Side, findings: &mut Findings) -> any
     Ok(())
 }
 
-/// When each request was acknowledged and when it first arrived.
+/// When each request was sent, if that was noted, and when it first arrived.
 struct Watch {
     origin: Instant,
     /// Nanoseconds after `origin`; 0 while it did not.
-    acked: Vec<AtomicU64>,
+    sent: Vec<AtomicU64>,
     arrived: Vec<AtomicU64>,
 }
 
@@ -256,25 +257,26 @@ impl Watch {
         let empty = || (0..numbers).map(|_| AtomicU64::new(0)).collect();
         Self {
             origin: Instant::now(),
-            acked: empty(),
+            sent: empty(),
             arrived: empty(),
         }
     }
 
-    fn stamp(&self, place: Option<&AtomicU64>) {
-        let nanos = u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    fn stamp(&self, place: Option<&AtomicU64>, at: Instant) {
+        let nanos = at.saturating_duration_since(self.origin).as_nanos();
+        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
         if let Some(place) = place {
             // the first time counts
             let _ = place.compare_exchange(0, nanos.max(1), Ordering::Relaxed, Ordering::Relaxed);
         }
     }
 
-    fn acked(&self, number: u64) {
-        self.stamp(at(&self.acked, number));
+    fn sent(&self, number: u64, when: Instant) {
+        self.stamp(at(&self.sent, number), when);
     }
 
     fn arrived(&self, number: u64) {
-        self.stamp(at(&self.arrived, number));
+        self.stamp(at(&self.arrived, number), Instant::now());
     }
 
     fn seen(&self, numbers: std::ops::Range<u64>) -> u64 {
@@ -284,15 +286,22 @@ impl Watch {
         numbers.filter(there).count() as u64
     }
 
-    /// From acknowledgement to arrival, of those that do not fail. One that arrived before the
-    /// sender had read its acknowledgement took no time.
+    /// When the last of these first arrived.
+    fn last(&self, numbers: std::ops::Range<u64>) -> Instant {
+        let arrived = |number| at(&self.arrived, number).map(|place| place.load(Ordering::Relaxed));
+        let nanos = numbers.filter_map(arrived).max().unwrap_or(0);
+        self.origin + Duration::from_nanos(nanos)
+    }
+
+    /// From sending to arrival, of those that do not fail. Not from the acknowledgement: many
+    /// arrive before their sender has read it.
     fn latencies(&self, numbers: std::ops::Range<u64>) -> Latencies {
         let mut latencies = Latencies::default();
         let healthy = numbers.filter(|number| number % FAILS_ONE_IN != FAILS_ONE_IN - 1);
         for number in healthy {
             let of = |all| at(all, number).map_or(0, |place| place.load(Ordering::Relaxed));
-            let (acked, arrived) = (of(&self.acked), of(&self.arrived));
-            latencies.add(Duration::from_nanos(arrived.saturating_sub(acked)));
+            let (sent, arrived) = (of(&self.sent), of(&self.arrived));
+            latencies.add(Duration::from_nanos(arrived.saturating_sub(sent)));
         }
         latencies
     }
@@ -312,7 +321,7 @@ mod tests {
     fn only_healthy_deliveries_count_and_only_their_first_arrival() {
         let watch = Watch::new(200);
         for number in 98..=100 {
-            watch.acked(number);
+            watch.sent(number, Instant::now());
             watch.arrived(number);
         }
         std::thread::sleep(Duration::from_millis(20));

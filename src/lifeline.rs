@@ -21,6 +21,8 @@ use rustix::net::{
 const READY: u8 = b'r';
 /// What goes along with the listeners.
 const LISTENERS: u8 = b'l';
+/// Instead of listeners: the child is to bind its own.
+const NONE: u8 = b'n';
 
 /// The parent's end and what the child gets as its standard input.
 ///
@@ -57,6 +59,15 @@ pub fn hand_over(
     Ok(())
 }
 
+/// Tells a receiver that it gets no listeners and is to bind its own.
+///
+/// # Errors
+/// When the socket is closed.
+pub fn hand_over_none(socket: &UnixStream) -> anyhow::Result<()> {
+    let mut socket = socket;
+    socket.write_all(&[NONE]).context("cannot tell a child")
+}
+
 /// A child's end.
 pub struct Lifeline(UnixStream);
 
@@ -75,12 +86,12 @@ impl Lifeline {
         Ok(Self(socket))
     }
 
-    /// Takes the listeners that were handed over.
+    /// Takes the listeners that were handed over; `None` when the child is to bind its own.
     ///
     /// # Errors
-    /// When none were.
+    /// When the parent has gone or says something else.
     #[cfg(feature = "receiver")]
-    pub fn listeners(&self) -> anyhow::Result<creel_receiver::Listeners> {
+    pub fn listeners(&self) -> anyhow::Result<Option<creel_receiver::Listeners>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
         let mut message = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
@@ -91,6 +102,9 @@ impl Lifeline {
             RecvFlags::CMSG_CLOEXEC,
         )
         .context("cannot take the listeners")?;
+        if byte == [NONE] {
+            return Ok(None);
+        }
         let mut listeners = message
             .drain()
             .filter_map(|message| match message {
@@ -100,10 +114,10 @@ impl Lifeline {
             .flatten()
             .map(TcpListener::from);
         let mut next = || listeners.next().context("no listeners were handed over");
-        Ok(creel_receiver::Listeners {
+        Ok(Some(creel_receiver::Listeners {
             public: next()?,
             private: next()?,
-        })
+        }))
     }
 
     /// Tells the parent that this process serves now.
@@ -154,7 +168,10 @@ mod tests {
         let (ours, theirs) = pair().expect("a pair");
         let (public, private) = (listener(), listener());
         hand_over(&ours, &public, &private).expect("handed over");
-        let handed = Lifeline(theirs.into()).listeners().expect("taken");
+        let handed = Lifeline(theirs.into())
+            .listeners()
+            .expect("taken")
+            .expect("some");
         let address = |l: &TcpListener| l.local_addr().expect("bound");
         assert_eq!(address(&handed.public), address(&public));
         assert_eq!(address(&handed.private), address(&private));
@@ -168,6 +185,13 @@ mod tests {
         let (mut ours, theirs) = pair().expect("a pair");
         ours.write_all(b"x").expect("open");
         assert!(Lifeline(theirs.into()).listeners().is_err());
+    }
+
+    #[test]
+    fn a_child_may_be_told_to_bind_its_own() {
+        let (ours, theirs) = pair().expect("a pair");
+        hand_over_none(&ours).expect("open");
+        assert!(Lifeline(theirs.into()).listeners().expect("told").is_none());
     }
 
     #[test]

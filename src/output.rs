@@ -5,7 +5,9 @@ use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{Attribute, Cell, CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{
+    Attribute, Cell, CellAlignment, ColumnConstraint, ContentArrangement, Table, presets,
+};
 use creel_common::time::Timestamp;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
@@ -64,17 +66,19 @@ pub struct Sheet {
 }
 
 impl Sheet {
-    /// A table with these columns. A name that ends in `>` is a column of numbers.
+    /// A table with these columns. A name that ends in `>` is a column of numbers; one that ends
+    /// in `!` is never broken into lines, because people copy what stands there.
     pub fn new(columns: &[&str]) -> Self {
         let mut table = Self::bare(columns.len()).table;
-        table.set_header(
-            columns
-                .iter()
-                .map(|name| Cell::new(name.trim_end_matches('>')).add_attribute(Attribute::Bold)),
-        );
+        table.set_header(columns.iter().map(|name| {
+            Cell::new(name.trim_end_matches(['>', '!'])).add_attribute(Attribute::Bold)
+        }));
         for (index, name) in columns.iter().enumerate() {
             if let Some(column) = table.column_mut(index) {
                 column.set_padding((0, 2));
+                if name.ends_with('!') {
+                    column.set_constraint(ColumnConstraint::ContentWidth);
+                }
                 if name.ends_with('>') {
                     column.set_cell_alignment(CellAlignment::Right);
                 }

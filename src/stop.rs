@@ -58,7 +58,7 @@ pub fn with_parent(lifeline: Lifeline, token: CancellationToken) -> anyhow::Resu
     lifeline.watch(move || {
         if !token.is_cancelled() {
             token.cancel();
-            tracing::warn!("`creel up` has gone; stopping");
+            tracing::warn!("whoever started this has gone; stopping");
         }
     })
 }

@@ -12,7 +12,7 @@ use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
 use creel_common::log::Intake;
 use creel_common::time::{Clock, Timestamp};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, Request};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use sha2::{Digest, Sha256};
@@ -67,6 +67,8 @@ impl Handler for Public {
 /// A request that was not taken, and what its answer needs.
 struct Refusal<'s> {
     source: Option<&'s Arc<Source>>,
+    /// Methods that would have been allowed.
+    allow: Option<&'s HeaderValue>,
     why: Refused,
     body_read: bool,
 }
@@ -107,15 +109,17 @@ impl Ingest {
             return Err(early(None, why));
         };
         let source = self.sources.get(name);
+        let twin = source.is_none().then(|| self.sources.twin(name));
+        let like = source.or_else(|| twin.and_then(|twin| twin.of.as_ref()));
         if let Some(source) = source {
             source.metrics.received.inc();
         }
-        if !allows(source, &parts.method) {
-            return Err(early(source, Refused::Method));
+        if !allows(like, &parts.method) {
+            return Err(early(source, Refused::Method).allowing(like));
         }
         let mut share = Share::of(&self.budget);
         let limits = BodyLimits {
-            bytes_max: source.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
+            bytes_max: like.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
             timeout: self.body_timeout,
         };
         let body = body::read(body, limits, &mut share)
@@ -142,8 +146,10 @@ impl Ingest {
             body: &body,
         };
         let Some(source) = source else {
-            // takes its time and says no
-            let _ = judge(self.sources.decoy(), &request, received_at);
+            if let Some(twin) = twin {
+                // takes its time; whatever it says, the answer is no
+                let _ = judge(&twin.verifier, &request, received_at);
+            }
             return Err(Stop::refused(None, Refused::NoSource, true));
         };
         let accepted = accept(source, &request, received_at)?;
@@ -181,6 +187,7 @@ impl Ingest {
     fn refuse(&self, refusal: &Refusal<'_>, parts: &Parts, peer: &Peer) -> Reply {
         let Refusal {
             source,
+            allow,
             why,
             body_read,
         } = refusal;
@@ -193,7 +200,7 @@ impl Ingest {
         if !body_read {
             peer.leaves_body_unread();
         }
-        why.reply(source.map(|source| &source.allow), !body_read)
+        why.reply(*allow, !body_read)
     }
 
     fn tell(&self, source: &str, why: &Refused, left_out: u64, parts: &Parts, peer: &Peer) {
@@ -225,9 +232,18 @@ impl<'s> Stop<'s> {
     fn refused(source: Option<&'s Arc<Source>>, why: Refused, body_read: bool) -> Self {
         Self::Refused(Refusal {
             source,
+            allow: source.map(|source| &source.allow),
             why,
             body_read,
         })
+    }
+
+    /// A 405 that lists the methods of this source.
+    fn allowing(mut self, like: Option<&'s Arc<Source>>) -> Self {
+        if let Self::Refused(refusal) = &mut self {
+            refusal.allow = like.map(|source| &source.allow);
+        }
+        self
     }
 }
 

@@ -1,9 +1,11 @@
 //! The configured sources, each with its verifier and limits, ready for requests.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
+use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::wire::SourceView;
 use creel_common::secret::Secret;
@@ -47,7 +49,18 @@ pub struct Source {
 pub struct Sources {
     by_name: HashMap<String, Arc<Source>>,
     in_order: Vec<Arc<Source>>,
-    decoy: Verifier,
+    twins: Vec<Twin>,
+    dice: RandomState,
+}
+
+/// Stands in for a source that does not exist, so that guessing names tells nothing: it has the
+/// methods, limits and scheme of a configured source, and a secret that nobody has.
+#[derive(Debug)]
+pub struct Twin {
+    /// The source it is like.
+    pub of: Option<Arc<Source>>,
+    /// Refuses everything, in that source's time.
+    pub verifier: Verifier,
 }
 
 impl Sources {
@@ -90,8 +103,9 @@ impl Sources {
             .collect();
         Ok(Self {
             by_name,
+            twins: twins(config, &in_order, registry),
             in_order,
-            decoy: decoy(registry),
+            dice: RandomState::new(),
         })
     }
 
@@ -105,9 +119,11 @@ impl Sources {
         &self.in_order
     }
 
-    /// Judges requests to sources that do not exist, so that they take their time.
-    pub fn decoy(&self) -> &Verifier {
-        &self.decoy
+    /// What stands in for a source that does not exist; always the same for the same name.
+    pub fn twin(&self, name: &str) -> &Twin {
+        let twins = self.twins.len() as u64;
+        let chosen = self.dice.hash_one(name) % twins;
+        &self.twins[usize::try_from(chosen).unwrap_or(0)]
     }
 }
 
@@ -217,7 +233,46 @@ fn allow(methods: &[Method]) -> HeaderValue {
     HeaderValue::from_str(&names.join(", ")).unwrap_or(HeaderValue::from_static("POST"))
 }
 
-/// A verifier with a secret that nobody has.
+/// At least one.
+fn twins(config: &Config, sources: &[Arc<Source>], registry: &Registry) -> Vec<Twin> {
+    let of_source = |source: &Arc<Source>| {
+        let configured = config.sources.get(&source.name)?;
+        // nothing stands in for what lets everybody in
+        let secret = !configured.secrets.is_empty();
+        let pack = registry.get(&configured.provider).filter(|_| secret)?;
+        let verifier = random_secrets().into_iter().find_map(|secret| {
+            pack.prepare(&SourceKeys {
+                secrets: vec![SourceKey::new("twin", secret)],
+                options: configured.options.clone(),
+                tolerance: configured.tolerance,
+                ..SourceKeys::default()
+            })
+            .ok()
+        })?;
+        Some(Twin {
+            of: Some(source.clone()),
+            verifier,
+        })
+    };
+    let mut twins: Vec<Twin> = sources.iter().filter_map(of_source).collect();
+    if twins.is_empty() {
+        twins.push(Twin {
+            of: None,
+            verifier: decoy(registry),
+        });
+    }
+    twins
+}
+
+/// A secret that nobody has, as the packs want it: text, base64 with its prefix, user and password.
+fn random_secrets() -> [String; 3] {
+    let bits = rand::random::<[u8; 32]>();
+    let text = hex::encode(bits);
+    let coded = base64::engine::general_purpose::STANDARD.encode(bits);
+    [format!("whsec_{coded}"), format!("{text}:{text}"), text]
+}
+
+/// Where no configured source has a secret.
 fn decoy(registry: &Registry) -> Verifier {
     let secret = hex::encode(rand::random::<[u8; 32]>());
     let keys = SourceKeys {

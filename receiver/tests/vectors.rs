@@ -125,6 +125,26 @@ fn every_provider_and_every_option_is_documented() {
     }
 }
 
+/// The fenced blocks of a page in a language.
+fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
+    let opening = format!("```{language}\n");
+    let parts: Vec<&str> = page.split(&opening as &str).skip(1).collect();
+    let block = |part: &&'a str| part.split("```").next().unwrap();
+    parts.iter().map(block).collect()
+}
+
+#[test]
+fn the_pack_in_the_documentation_is_read_and_its_vectors_agree() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/EXTENDING.md");
+    let page = std::fs::read_to_string(path).unwrap();
+    let mut registry = Registry::built_in();
+    registry.add("acme", blocks(&page, "toml")[0]).unwrap();
+    let vectors = blocks(&page, "json")[0];
+    let report = vectors::run_text(&registry, "EXTENDING.md", vectors).unwrap();
+    assert_eq!(report.mismatches, []);
+    assert_eq!(report.counts.passed, 2);
+}
+
 #[test]
 fn every_pack_of_the_directory_is_built_in() {
     let registry = Registry::built_in();

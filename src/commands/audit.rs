@@ -32,7 +32,7 @@ fn table(acts: &[Audit]) -> String {
     if acts.is_empty() {
         return "nothing was done by hand yet".into();
     }
-    let mut sheet = Sheet::new(&["at", "who", "what", "on", "count>", "why"]);
+    let mut sheet = Sheet::new(&["at!", "who", "what", "on", "count>", "why"]);
     for act in acts {
         sheet.row([
             act.at.to_string(),

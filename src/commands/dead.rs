@@ -179,7 +179,7 @@ fn list(global: &Global, args: &ListArgs) -> anyhow::Result<()> {
 }
 
 fn table(letters: &[DeadLetter], now: Timestamp) -> String {
-    let mut sheet = Sheet::new(&["id", "route", "event", "died", "tries>", "status", "reason"]);
+    let mut sheet = Sheet::new(&["id!", "route", "event", "died", "tries>", "reason"]);
     for letter in letters {
         sheet.row([
             letter.id.to_string(),
@@ -187,7 +187,6 @@ fn table(letters: &[DeadLetter], now: Timestamp) -> String {
             short(letter.event_type.as_deref().unwrap_or("-"), 32),
             relative(letter.died_at, now),
             letter.attempts.to_string(),
-            letter.status.map_or(String::new(), |s| s.to_string()),
             short(&letter.reason, 80),
         ]);
     }

@@ -134,7 +134,7 @@ fn list_text(view: &FoundPage, now: Timestamp) -> String {
     if view.items.is_empty() {
         return "no deliveries".into();
     }
-    let mut sheet = Sheet::new(&["id", "source", "event", "received", "size>", "standing"]);
+    let mut sheet = Sheet::new(&["id!", "source", "event", "received", "size>", "standing"]);
     for item in &view.items {
         let (standing, tone) = standings(&item.standings);
         sheet.row([
@@ -287,7 +287,7 @@ fn attempts_text(attempts: &[AttemptView]) -> String {
     if attempts.is_empty() {
         return "none kept".into();
     }
-    let mut sheet = Sheet::new(&["route", "#>", "at", "took>", "outcome", "status", "error"]);
+    let mut sheet = Sheet::new(&["route", "#>", "at!", "took>", "outcome", "status", "error"]);
     for attempt in attempts {
         sheet.row([
             attempt.route.clone(),

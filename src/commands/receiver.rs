@@ -57,10 +57,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .block_on(async {
             let stop = stop::token()?;
             let supervised = lifeline.is_some();
-            let listeners = match &lifeline {
-                Some(lifeline) => lifeline.listeners()?,
-                None => Listeners::bind(&config.receiver)?,
-            };
+            let listeners = listeners(&config, lifeline.as_ref())?;
             tell(&run, args, &listeners, lifeline, stop.clone())?;
             let receiver = Receiver {
                 config: config.receiver.clone(),
@@ -151,6 +148,15 @@ fn open_log(
 fn disk_failed(error: &EngineError) {
     tracing::error!(%error, "the disk failed; nothing more is acknowledged");
     std::process::exit(i32::from(DISK));
+}
+
+/// Those that were handed over, or new ones.
+pub fn listeners(config: &Config, lifeline: Option<&Lifeline>) -> anyhow::Result<Listeners> {
+    let handed = lifeline.map(Lifeline::listeners).transpose()?.flatten();
+    match handed {
+        Some(handed) => Ok(handed),
+        None => Ok(Listeners::bind(&config.receiver)?),
+    }
 }
 
 /// Tells everybody who waits for it that this receiver can be reached.

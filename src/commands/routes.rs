@@ -190,8 +190,10 @@ fn state(route: &RouteStatus) -> (String, Tone) {
         ("not configured".into(), Tone::Warn)
     } else if route.paused {
         ("paused".into(), Tone::Warn)
+    } else if route.breaker == "open" {
+        ("breaker open".into(), Tone::Bad)
     } else if route.breaker != "closed" {
-        (format!("breaker {}", route.breaker), Tone::Bad)
+        (format!("breaker {}", route.breaker), Tone::Warn)
     } else {
         ("running".into(), Tone::Good)
     }

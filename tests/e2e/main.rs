@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod cli;
+mod docs;
 mod faults;
 mod harness;
 mod scale;

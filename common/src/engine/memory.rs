@@ -68,6 +68,8 @@ struct Faults {
     commit_in: Option<u32>,
     held: bool,
     space: Option<Space>,
+    /// The block that holds it cannot be read back.
+    damaged: Option<Offset>,
     /// Set by the first fault; final.
     failed: bool,
 }
@@ -169,6 +171,11 @@ impl MemoryEngine {
     pub fn hold_appends(&self) -> HeldAppends<'_> {
         self.faults.lock().held = true;
         HeldAppends(self)
+    }
+
+    /// Makes the block that holds `offset` unreadable.
+    pub fn damage(&self, offset: Offset) {
+        self.faults.lock().damaged = Some(offset);
     }
 
     /// What [`Engine::space`] answers from now on.
@@ -334,6 +341,7 @@ impl Engine for MemoryEngine {
     }
 
     fn read(&self, from: Offset, bytes_max: usize) -> Result<Vec<Block>, EngineError> {
+        let damaged = self.faults.lock().damaged;
         let store = self.store.lock();
         let mut found = Vec::new();
         let mut bytes = 0;
@@ -343,6 +351,12 @@ impl Engine for MemoryEngine {
                 bytes += block.bytes.len();
                 if bytes > bytes_max && !found.is_empty() {
                     return Ok(found);
+                }
+                if damaged.is_some_and(|at| block.first <= at && at < block.end()) {
+                    return match found.is_empty() {
+                        true => Err(EngineError::Damaged("ordered".into())),
+                        false => Ok(found),
+                    };
                 }
                 found.push(block.clone());
             }

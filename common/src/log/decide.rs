@@ -130,16 +130,19 @@ fn lost(tried: Tried, rules: Rules<'_>, now: Timestamp, dice: f64) -> Next {
         };
     }
     // a probe that killed its worker says nothing of the destination, but much of the body
-    retry(
-        Tried {
-            probe: false,
-            ..tried
+    let untried = Tried {
+        probe: false,
+        ..tried
+    };
+    match retry(untried, None, rules, now, dice) {
+        // the lease was pause enough, and nobody has refused it
+        Next::Wait { attempts, lost, .. } => Next::Wait {
+            due: now,
+            attempts,
+            lost,
         },
-        None,
-        rules,
-        now,
-        dice,
-    )
+        next => next,
+    }
 }
 
 #[cfg(test)]
@@ -217,6 +220,14 @@ mod tests {
             ),
             Next::Untouched
         );
+    }
+
+    #[test]
+    fn what_a_dead_worker_held_is_tried_again_at_once() {
+        assert!(matches!(
+            after(tried(0), Ended::Lost),
+            Next::Wait { due: NOW, .. }
+        ));
     }
 
     #[test]

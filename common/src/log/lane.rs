@@ -189,19 +189,33 @@ impl Lane {
             bytes_left: max_bytes,
             alone: false,
         };
-        // overdue retries get half, so that neither starves the other; then whoever is there
-        basket.room = room.div_ceil(2);
-        self.take_due(shelf, now, &mut basket)?;
-        basket.room = room;
-        if !basket.alone {
-            self.take_returned(shelf, &mut basket)?;
-            self.take_new(shelf, &mut basket)?;
-            self.take_due(shelf, now, &mut basket)?;
+        if let Err(error) = self.fill(shelf, now, &mut basket) {
+            // nobody will hold a lease of these
+            for item in basket.items {
+                if let Some(held) = self.air.remove(&item.offset) {
+                    self.put_back(item.offset, held);
+                }
+            }
+            return Err(error);
         }
         if let Some(rate) = &mut self.rate {
             rate.take(basket.items.len());
         }
         Ok(basket.items)
+    }
+
+    fn fill(&mut self, shelf: &Shelf, now: Now, basket: &mut Basket) -> Result<(), EngineError> {
+        // overdue retries get half, so that neither starves the other; then whoever is there
+        let room = basket.room;
+        basket.room = room.div_ceil(2);
+        self.take_due(shelf, now, basket)?;
+        basket.room = room;
+        if !basket.alone {
+            self.take_returned(shelf, basket)?;
+            self.take_new(shelf, basket)?;
+            self.take_due(shelf, now, basket)?;
+        }
+        Ok(())
     }
 
     /// How many more may be leased now.
@@ -284,12 +298,7 @@ impl Lane {
             let Some(&offset) = self.returned.first() else {
                 break;
             };
-            let Some(record) = shelf.record(offset)? else {
-                tracing::error!(
-                    route = self.name,
-                    offset,
-                    "a delivery that was to be lent again is not in the log"
-                );
+            let Some(record) = self.read(shelf, offset)? else {
                 self.returned.remove(&offset);
                 self.cursor.land(offset);
                 continue;
@@ -341,7 +350,8 @@ impl Lane {
                 ControlFlow::Continue(())
             }
         })?;
-        self.unfinished = looked_at >= SCAN_MAX;
+        // a part that cannot be read ends a scan early
+        self.unfinished = looked_at >= SCAN_MAX || scanned.damaged.is_some();
         for (offset, record) in found {
             self.cursor.take(offset);
             self.hold_new(offset, record, basket);
@@ -377,14 +387,14 @@ impl Lane {
         });
     }
 
-    /// Reads a waiting delivery.
+    /// Reads a delivery that was lent before; `None`, and a line in the log, when it is damaged or gone.
     fn read(&self, shelf: &Shelf, offset: Offset) -> Result<Option<Bytes>, EngineError> {
         let found = match shelf.record(offset) {
             Err(EngineError::Damaged(what)) => Err(what),
             found => found?.ok_or("it is not in the log".to_owned()).map(Some),
         };
         Ok(found.unwrap_or_else(|what| {
-            tracing::error!(route = self.name, offset, %what, "a waiting delivery cannot be read");
+            tracing::error!(route = self.name, offset, %what, "a delivery to be lent again cannot be read");
             None
         }))
     }

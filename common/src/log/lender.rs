@@ -121,16 +121,22 @@ impl Lender {
             return Err(WorkError::NoRoute(want.route.clone()));
         }
         let mut leases = Vec::new();
+        let mut failed = None;
         for want in &request.wants {
             if self.leases.len() >= LEASES_MAX {
                 break;
             }
-            if let Some(lease) = self
-                .lease_one(want, &request.request, shelf, now)
-                .map_err(unavailable)?
-            {
-                leases.push(lease);
+            // one route's trouble is not the others': what they have is lent all the same
+            match self.lease_one(want, &request.request, shelf, now) {
+                Ok(lease) => leases.extend(lease),
+                Err(error) => {
+                    tracing::error!(route = want.route, %error, "cannot lend");
+                    failed = Some(error);
+                }
             }
+        }
+        if let Some(error) = failed.filter(|_| leases.is_empty()) {
+            return Err(unavailable(error));
         }
         if !leases.is_empty() {
             self.requests.insert(

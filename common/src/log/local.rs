@@ -93,6 +93,7 @@ pub struct LocalLog {
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
     gate: Arc<Gate>,
+    observer: Arc<dyn Observer>,
     sources: HashMap<String, SourceRule>,
     intake: Mutex<Option<Sender<Pending>>>,
     desk: Sender<Command>,
@@ -111,8 +112,12 @@ impl LocalLog {
         config: &Config,
         around: Surroundings,
     ) -> Result<Arc<Self>, EngineError> {
-        let runs = open_runs(&*engine)?;
-        let height = engine.raise_next(remembered(&*engine, runs.as_deref())?)?;
+        let mut runs = open_runs(&*engine)?;
+        let height = engine.raise_next(remembered(&*engine, runs.as_ref())?)?;
+        if let Some(runs) = &mut runs {
+            runs.set_lost(engine.gaps());
+        }
+        let runs = runs.map(Arc::new);
         let recovered = recover(&*engine, runs.as_deref())?;
         let recent_bytes = usize::try_from(config.log.cache_bytes).unwrap_or(usize::MAX);
         let shelf = Arc::new(Shelf::new(
@@ -157,7 +162,7 @@ impl LocalLog {
             runs: runs.clone(),
             keeper,
             gate: gate.clone(),
-            observer: around.observer,
+            observer: around.observer.clone(),
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
@@ -184,6 +189,7 @@ impl LocalLog {
             shelf,
             runs,
             gate,
+            observer: around.observer,
             sources,
             intake: Mutex::new(Some(intake)),
             desk,
@@ -523,14 +529,14 @@ fn remembered(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Offset, Engine
         .unwrap_or(0))
 }
 
-fn open_runs(engine: &dyn Engine) -> Result<Option<Arc<Runs>>, EngineError> {
+fn open_runs(engine: &dyn Engine) -> Result<Option<Runs>, EngineError> {
     let Some(files) = engine.files() else {
         return Ok(None);
     };
     let lost = engine.gaps();
     let runs =
         Runs::open(&files.join("keys"), lost).map_err(|e| EngineError::Failed(e.to_string()))?;
-    Ok(Some(Arc::new(runs)))
+    Ok(Some(runs))
 }
 
 struct Recovered {
@@ -547,6 +553,9 @@ fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, Engine
         keys: KeyTable::default(),
     };
     let covered = runs.map_or(0, Runs::end);
+    // the index of a block may be there though the block is not: what it held may be sent again
+    let gaps = engine.gaps();
+    let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
     for volume in engine.volumes() {
         for entry in engine.index(volume.number)? {
             let index = Index::decode(&entry.bytes).map_err(|e| {
@@ -558,7 +567,8 @@ fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, Engine
                     recovered.sources.insert(Arc::from(source.as_str()));
                 }
             }
-            for (offset, mark) in index.keys.iter().filter(|(offset, _)| *offset >= covered) {
+            let uncovered = index.keys.iter().filter(|(offset, _)| *offset >= covered);
+            for (offset, mark) in uncovered.filter(|(offset, _)| !is_lost(*offset)) {
                 recovered.keys.restore(*mark, *offset, index.received_max);
             }
         }
@@ -691,6 +701,7 @@ impl Intake for LocalLog {
         let (entry, since) = self.entry(&new)?;
         let (runs_asked, known) = self.known(&entry, since);
         if let Some(offset) = known {
+            self.observer.duplicate(&entry.source);
             return Ok(Appended {
                 id: DeliveryId {
                     log: self.id(),

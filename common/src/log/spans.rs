@@ -66,10 +66,24 @@ impl Spans {
         }
     }
 
-    /// Forgets all spans that begin in `first .. end`.
+    /// Forgets `first .. end`. A span may reach from one volume into the next: what it holds of
+    /// those that stay is kept.
     pub fn remove(&mut self, first: Offset, end: Offset) {
-        self.spans
-            .retain(|span| span.first < first || span.first >= end);
+        let from = self.spans.partition_point(|span| span.end <= first);
+        let to = self.spans.partition_point(|span| span.first < end);
+        if from >= to {
+            return;
+        }
+        let before = Span {
+            end: self.spans[from].end.min(first),
+            ..self.spans[from]
+        };
+        let after = Span {
+            first: self.spans[to - 1].first.max(end),
+            ..self.spans[to - 1]
+        };
+        let left = [before, after].into_iter().filter(|s| s.first < s.end);
+        self.spans.splice(from..to, left);
     }
 
     /// The first span at or after `from` that may hold a source; cut to begin at `from`.
@@ -187,5 +201,24 @@ mod tests {
         assert_eq!(spans.first(), Some(301));
         assert_eq!(spans.next_with(1, source_bit("a")).unwrap().first, 301);
         assert!(spans.last_below(301).is_none());
+    }
+
+    #[test]
+    fn a_removed_volume_leaves_what_its_spans_hold_of_its_neighbours() {
+        let mut spans = Spans::default();
+        for offset in 1..=30 {
+            spans.push_block(block(offset, 1, "a", offset));
+        }
+        spans.remove(11, 21);
+        let held = |from| {
+            let found = spans.next_with(from, source_bit("a"));
+            found.map(|span| (span.first, span.end))
+        };
+        assert_eq!((held(1), held(11)), (Some((1, 11)), Some((21, 31))));
+        assert_eq!(spans.deliveries(), 20);
+        spans.remove(1, 11);
+        assert_eq!(spans.first(), Some(21));
+        spans.remove(21, 31);
+        assert_eq!(spans.deliveries(), 0);
     }
 }

@@ -70,6 +70,31 @@ async fn methods_that_no_sender_uses_are_405() {
 }
 
 #[tokio::test]
+async fn a_source_that_does_not_exist_looks_like_one_that_does() {
+    let creel = start().await;
+    let methods = ["GET", "POST", "PUT", "HEAD"];
+    let shape = |path: String| async move {
+        let mut shape = Vec::new();
+        for method in methods {
+            let answer = exchange(creel.public, &request(method, &path, &[], b"")).await;
+            shape.push((answer.status, answer.headers, answer.body));
+        }
+        shape
+    };
+    let mut known = Vec::new();
+    for name in ["gh", "slack", "twilio", "tok"] {
+        known.push(shape(format!("/in/{name}")).await);
+    }
+    for guess in 0..20 {
+        let path = format!("/in/guess-{guess}");
+        let looks = shape(path.clone()).await;
+        assert_eq!(looks, shape(path).await, "it changes its mind");
+        assert!(known.contains(&looks), "{looks:?}");
+    }
+    creel.finish().await;
+}
+
+#[tokio::test]
 async fn nothing_but_sources_is_public() {
     let creel = start().await;
     for path in [

@@ -116,6 +116,7 @@ pub async fn start() -> Running {
 }
 
 pub async fn start_with(changes: Changes) -> Running {
+    super::logs::capture();
     let directory = tempfile::tempdir().unwrap();
     let mut config = config(directory.path());
     (changes.config)(&mut config);

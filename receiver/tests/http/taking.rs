@@ -197,7 +197,7 @@ impl Intake for Failing {
 #[tokio::test]
 async fn a_log_that_takes_nothing_is_503_with_retry_after_and_says_no_more() {
     for error in [
-        AppendError::Full("disk canary".into()),
+        AppendError::Full("the disk at 7 %".into()),
         AppendError::Stopped,
     ] {
         let creel = start_with(Changes {
@@ -211,7 +211,7 @@ async fn a_log_that_takes_nothing_is_503_with_retry_after_and_says_no_more() {
         let answer = exchange(creel.public, &github("1", b"{}")).await;
         assert_eq!(answer.status, 503);
         assert!(answer.header("retry-after").is_some());
-        assert!(!answer.body.contains("canary"));
+        assert!(!answer.body.contains("disk"));
         creel.finish().await;
     }
 }

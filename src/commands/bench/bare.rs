@@ -11,22 +11,54 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 
 use super::file_log::FileLog;
+use super::interrupt::Interrupt;
 use super::latency::Latencies;
+
+/// What all writers share.
+struct Shared {
+    log: FileLog,
+    size: usize,
+    counting: AtomicBool,
+    over: AtomicBool,
+}
 
 /// Appends records of `size` bytes from `writers` tasks for `measured`.
 ///
 /// # Errors
-/// When the file cannot be written.
+/// When the file cannot be written, or it is told to stop.
 pub fn run(
     path: &Path,
     writers: usize,
     size: usize,
-    warm_up: Duration,
-    measured: Duration,
+    (warm_up, measured): (Duration, Duration),
+    interrupt: &Interrupt,
 ) -> anyhow::Result<(Latencies, Duration)> {
-    let log = Arc::new(FileLog::create(path)?);
-    let counting = Arc::new(AtomicBool::new(false));
-    let over = Arc::new(AtomicBool::new(false));
+    let shared = Arc::new(Shared {
+        log: FileLog::create(path)?,
+        size,
+        counting: AtomicBool::new(false),
+        over: AtomicBool::new(false),
+    });
+    let driven = shared.clone();
+    let writing = std::thread::Builder::new()
+        .name("writers".into())
+        .spawn(move || drive(&driven, writers))
+        .context("cannot start a thread")?;
+    let slept = interrupt.sleep(warm_up);
+    let start = Instant::now();
+    shared.counting.store(true, Ordering::Relaxed);
+    let slept = slept.and_then(|()| interrupt.sleep(measured));
+    shared.counting.store(false, Ordering::Relaxed);
+    let took = start.elapsed();
+    shared.over.store(true, Ordering::Relaxed);
+    slept?;
+    let latencies = writing
+        .join()
+        .map_err(|_| anyhow::anyhow!("the writers panicked"))??;
+    Ok((latencies, took))
+}
+
+fn drive(shared: &Arc<Shared>, writers: usize) -> anyhow::Result<Latencies> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -34,30 +66,24 @@ pub fn run(
     runtime.block_on(async {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..writers {
-            let (log, counting, over) = (log.clone(), counting.clone(), over.clone());
-            tasks.spawn(async move {
-                let mut latencies = Latencies::default();
-                while !over.load(Ordering::Relaxed) {
-                    let begun = Instant::now();
-                    log.append(vec![b'x'; size]).await?;
-                    if counting.load(Ordering::Relaxed) {
-                        latencies.add(begun.elapsed());
-                    }
-                }
-                anyhow::Ok(latencies)
-            });
+            tasks.spawn(write(shared.clone()));
         }
-        tokio::time::sleep(warm_up).await;
-        let start = Instant::now();
-        counting.store(true, Ordering::Relaxed);
-        tokio::time::sleep(measured).await;
-        counting.store(false, Ordering::Relaxed);
-        let took = start.elapsed();
-        over.store(true, Ordering::Relaxed);
         let mut all = Latencies::default();
         while let Some(part) = tasks.join_next().await {
             all.merge(&part.context("a writer panicked")??);
         }
-        Ok((all, took))
+        Ok(all)
     })
+}
+
+async fn write(shared: Arc<Shared>) -> anyhow::Result<Latencies> {
+    let mut latencies = Latencies::default();
+    while !shared.over.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        shared.log.append(vec![b'x'; shared.size]).await?;
+        if shared.counting.load(Ordering::Relaxed) {
+            latencies.add(begun.elapsed());
+        }
+    }
+    Ok(latencies)
 }

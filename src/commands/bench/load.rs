@@ -16,6 +16,7 @@ use anyhow::{Context, bail, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::interrupt::Interrupt;
 use super::latency::Latencies;
 use super::request::Requests;
 
@@ -83,6 +84,7 @@ struct Shared {
 pub fn run(
     load: Load,
     requests: Requests,
+    interrupt: &Interrupt,
     begun: impl FnOnce(),
     ended: impl FnOnce(),
 ) -> anyhow::Result<Answers> {
@@ -96,28 +98,30 @@ pub fn run(
         over: AtomicBool::new(false),
     });
     let running = start(&shared, load.connections)?;
-    std::thread::sleep(load.warm_up);
+    let slept = interrupt.sleep(load.warm_up);
     begun();
     let start = Instant::now();
     shared.counting.store(true, Ordering::Relaxed);
-    std::thread::sleep(load.measured);
+    let slept = slept.and_then(|()| interrupt.sleep(load.measured));
     shared.counting.store(false, Ordering::Relaxed);
     let took = start.elapsed();
     ended();
     shared.over.store(true, Ordering::Relaxed);
-    join(running, took)
+    let answers = join(running, took)?;
+    slept.map(|()| answers)
 }
 
 /// Sends each request of a batch once and waits until all are answered. Calls `watch` with the
 /// number sent so far, ten times a second.
 ///
 /// # Errors
-/// When a connection fails, an answer makes no sense, or `watch` fails.
+/// When a connection fails, an answer makes no sense, or it is told to stop.
 pub fn send(
     batch: &Batch,
     requests: &Arc<Requests>,
     acked: Option<Acked>,
-    mut watch: impl FnMut(u64) -> anyhow::Result<()>,
+    interrupt: &Interrupt,
+    watch: impl Fn(u64),
 ) -> anyhow::Result<Answers> {
     let shared = Arc::new(Shared {
         address: batch.address,
@@ -130,15 +134,15 @@ pub fn send(
     });
     let began = Instant::now();
     let running = start(&shared, batch.connections)?;
-    let mut watched = Ok(());
-    while watched.is_ok() && !running.iter().all(JoinHandle::is_finished) {
-        std::thread::sleep(LOOK);
+    let mut slept = Ok(());
+    while slept.is_ok() && !running.iter().all(JoinHandle::is_finished) {
+        slept = interrupt.sleep(LOOK);
         let sent = shared.counter.load(Ordering::Relaxed).min(shared.end);
-        watched = watch(sent - batch.numbers.start);
+        watch(sent - batch.numbers.start);
     }
     shared.over.store(true, Ordering::Relaxed);
     let answers = join(running, began.elapsed())?;
-    watched.map(|()| answers)
+    slept.map(|()| answers)
 }
 
 type Running = Vec<JoinHandle<anyhow::Result<Answers>>>;

@@ -6,6 +6,7 @@
 
 mod bare;
 mod file_log;
+mod interrupt;
 mod latency;
 mod load;
 mod report;
@@ -20,6 +21,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
+use self::interrupt::Interrupt;
 use self::load::{Answers, Load};
 use self::report::{Report, Row, System};
 use self::request::{Requests, SignedBody};
@@ -79,6 +81,7 @@ fn compare(args: &Args) -> anyhow::Result<()> {
         .prefix("creel-bench-")
         .tempdir_in(&parent)
         .with_context(|| format!("cannot make a directory in {}", parent.display()))?;
+    let interrupt = Interrupt::listen()?;
     let run: u64 = rand::random();
     let bench = Bench::prepare(dir.path(), usize::from(args.workers))?;
     let bodies = signed_bodies(&bench, args.size as usize, run)?;
@@ -88,7 +91,7 @@ fn compare(args: &Args) -> anyhow::Result<()> {
     for (system, connections) in plan {
         bar.set_message(system.title());
         bar.tick();
-        let row = measure(args, &bench, system, connections, run, &bodies)
+        let row = measure(args, &bench, system, connections, &bodies, &interrupt)
             .with_context(|| format!("{} at {connections} connections", system.title()))?;
         bar.suspend(|| narrate(args, &row));
         rows.push(row);
@@ -159,19 +162,20 @@ fn measure(
     bench: &Bench,
     system: System,
     connections: usize,
-    run: u64,
     bodies: &[SignedBody],
+    interrupt: &Interrupt,
 ) -> anyhow::Result<Row> {
     let measured = Duration::from_secs(args.seconds.into());
     if system == System::Bare {
         let path = bench.dir().join("bare");
-        let ran = bare::run(&path, connections, args.size as usize, WARM_UP, measured);
+        let size = args.size as usize;
+        let ran = bare::run(&path, connections, size, (WARM_UP, measured), interrupt);
         remove(&path);
         let (latencies, took) = ran?;
         return Ok(Row::new(system, connections, &latencies, took));
     }
     // names of events differ from row to row, so that none is a duplicate
-    let run = run.wrapping_add(rand::random());
+    let run = rand::random();
     let subject = Subject::start(bench, system)?;
     let requests = Requests::new(subject::PATH, run, bodies);
     let load = Load {
@@ -185,6 +189,7 @@ fn measure(
     let ran = load::run(
         load,
         requests,
+        interrupt,
         || before = Some(subject.reading()),
         || after = Some(subject.reading()),
     );

@@ -17,10 +17,11 @@ use creel_common::ids::{DeliveryId, LogId};
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{AppendError, Appended, Intake, codec};
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::{Listeners, LogParts, Receiver};
+use creel_receiver::{LogParts, Receiver};
 
 use super::file_log::FileLog;
-use crate::commands::receiver::{VERSION, prepare};
+use crate::commands::receiver::{VERSION, listeners, prepare};
+use crate::lifeline::Lifeline;
 use crate::rundir::Addresses;
 use crate::settings::Global;
 use crate::stop;
@@ -31,6 +32,9 @@ pub struct Args {
     /// What is behind the server
     #[arg(long, value_enum)]
     log: Kind,
+    /// Standard input is the lifeline
+    #[arg(long)]
+    supervised: bool,
 }
 
 /// What is behind a server.
@@ -54,7 +58,15 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?
         .block_on(async {
-            let listeners = Listeners::bind(&config.receiver)?;
+            let lifeline = args
+                .supervised
+                .then(Lifeline::of_this_process)
+                .transpose()?;
+            let listeners = listeners(&config, lifeline.as_ref())?;
+            let stop = stop::token()?;
+            if let Some(lifeline) = lifeline {
+                stop::with_parent(lifeline, stop.clone())?;
+            }
             run.write_addresses(&Addresses {
                 public: listeners.public.local_addr()?,
                 private: listeners.private.local_addr()?,
@@ -69,7 +81,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 listeners,
                 clock,
                 version: VERSION.to_owned(),
-                stop: stop::token()?,
+                stop,
             };
             receiver.run().await.context("a listener failed")
         })

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::report::System;
 use crate::commands::block_on;
+use crate::lifeline;
 use crate::rundir::{Addresses, RunDir};
 
 /// Where requests go.
@@ -142,8 +144,8 @@ destination = "files"
 
 /// A running server.
 pub struct Subject {
-    child: Child,
-    worker: Option<Child>,
+    server: Process,
+    worker: Option<Process>,
     dir: PathBuf,
     run: RunDir,
     system: System,
@@ -179,7 +181,7 @@ impl Subject {
         let config = dir.join(CONFIG);
         fs::write(&config, bench.configuration(layout))?;
         let mut subject = Self {
-            child: spawn(&dir, &command(system, bench.workers))?,
+            server: Process::start(&dir, &command(system, bench.workers))?,
             worker: None,
             run: RunDir::of(None, &config),
             dir,
@@ -202,12 +204,13 @@ impl Subject {
     /// # Errors
     /// With the end of its log, when it does not come back.
     pub fn crash(&mut self) -> anyhow::Result<Duration> {
-        self.child.kill().context("cannot kill the receiver")?;
-        self.child.wait()?;
+        let killed = self.server.child.kill();
+        killed.context("cannot kill the receiver")?;
+        self.server.child.wait()?;
         // where the dead one was bound says nothing of the next one
         self.run.clear();
         let began = Instant::now();
-        self.child = spawn(&self.dir, &command(self.system, 0))?;
+        self.server = Process::start(&self.dir, &command(self.system, 0))?;
         let ready = self.until_ready();
         self.addresses = ready.map_err(|error| self.explain(error))?;
         self.facts().map_err(|error| self.explain(error))?;
@@ -219,7 +222,7 @@ impl Subject {
     /// # Errors
     /// When it cannot be started.
     pub fn start_worker(&mut self) -> anyhow::Result<()> {
-        self.worker = Some(spawn(&self.dir, &["worker".to_owned()])?);
+        self.worker = Some(Process::start(&self.dir, &["worker".to_owned()])?);
         Ok(())
     }
 
@@ -229,7 +232,7 @@ impl Subject {
     /// When it does not end.
     pub fn stop_worker(&mut self) -> anyhow::Result<()> {
         match &mut self.worker {
-            Some(worker) => end(worker),
+            Some(worker) => worker.end(),
             None => Ok(()),
         }
     }
@@ -237,8 +240,8 @@ impl Subject {
     /// Stops the clock of its processes, so that it takes nothing from others, or lets them go on.
     pub fn freeze(&self, frozen: bool) {
         let to = if frozen { Signal::STOP } else { Signal::CONT };
-        for child in self.worker.iter().chain([&self.child]) {
-            signal(child, to);
+        for process in self.worker.iter().chain([&self.server]) {
+            process.signal(to);
         }
     }
 
@@ -248,7 +251,7 @@ impl Subject {
             if let Some(addresses) = self.run.addresses()? {
                 return Ok(addresses);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.server.child.try_wait()? {
                 bail!("the server ended with {status}");
             }
             ensure!(began.elapsed() < WITHIN, "the server is not ready in time");
@@ -272,7 +275,7 @@ impl Subject {
                 .processes()?
                 .and_then(|processes| processes.receiver)
                 .context("there is no receiver")?,
-            _ => self.child.id(),
+            _ => self.server.child.id(),
         };
         Ok(Reading {
             delivered: match self.system {
@@ -320,7 +323,7 @@ impl Subject {
     /// # Errors
     /// When it is gone.
     pub fn memory(&self) -> anyhow::Result<Memory> {
-        Memory::of(self.child.id())
+        Memory::of(self.server.child.id())
     }
 
     /// Its directory.
@@ -345,19 +348,19 @@ impl Subject {
     /// When it does not end.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.stop_worker()?;
-        end(&mut self.child)
+        self.server.end()
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
-        for child in self.worker.iter_mut().chain([&mut self.child]) {
+        for process in self.worker.iter_mut().chain([&mut self.server]) {
             // not yet waited for, so the number is still its own
-            if matches!(child.try_wait(), Ok(None)) {
-                signal(child, Signal::TERM);
+            if matches!(process.child.try_wait(), Ok(None)) {
+                process.signal(Signal::TERM);
                 std::thread::sleep(Duration::from_millis(200));
-                let _ = child.kill();
-                let _ = child.wait();
+                let _ = process.child.kill();
+                let _ = process.child.wait();
             }
         }
         let _ = fs::remove_dir_all(&self.dir);
@@ -374,39 +377,55 @@ fn command(system: System, workers: usize) -> Vec<String> {
     words.iter().map(|&word| word.to_owned()).collect()
 }
 
-fn spawn(dir: &Path, arguments: &[String]) -> anyhow::Result<Child> {
-    let log = fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(dir.join("log"))?;
-    Command::new(std::env::current_exe()?)
-        .args(arguments)
-        .arg("--config")
-        .arg(dir.join(CONFIG))
-        .env_remove("CREEL_RUN_DIR")
-        .env_remove("CREEL_RECEIVER")
-        .env_remove("CREEL_TOKEN")
-        .env("CREEL_LOG", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .spawn()
-        .context("cannot start this executable")
+/// A child process of this executable.
+struct Process {
+    child: Child,
+    /// It ends when this does: with this process, however that ends.
+    _lifeline: UnixStream,
 }
 
-fn end(child: &mut Child) -> anyhow::Result<()> {
-    signal(child, Signal::TERM);
-    let began = Instant::now();
-    while child.try_wait()?.is_none() {
-        ensure!(began.elapsed() < WITHIN, "the server does not end");
-        std::thread::sleep(Duration::from_millis(10));
+impl Process {
+    fn start(dir: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+        let (lifeline, theirs) = lifeline::pair()?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .arg("--supervised")
+            .arg("--config")
+            .arg(dir.join(CONFIG))
+            .env_remove("CREEL_RUN_DIR")
+            .env_remove("CREEL_RECEIVER")
+            .env_remove("CREEL_TOKEN")
+            .env("CREEL_LOG", "warn")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start this executable")?;
+        lifeline::hand_over_none(&lifeline)?;
+        Ok(Self {
+            child,
+            _lifeline: lifeline,
+        })
     }
-    Ok(())
-}
 
-fn signal(child: &Child, signal: Signal) {
-    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
-        let _ = kill_process(pid, signal);
+    fn end(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::TERM);
+        let began = Instant::now();
+        while self.child.try_wait()?.is_none() {
+            ensure!(began.elapsed() < WITHIN, "the server does not end");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(())
+    }
+
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
     }
 }
 

@@ -27,8 +27,9 @@ use self::scene::{SENDERS, Scene};
 use self::sender::Senders;
 use self::service::Service;
 use self::sink::{Ailment, Sink};
-use crate::failure::said;
+use crate::failure::{Failure, said};
 use crate::output::{DIM, Output, count, length, paint, progress};
+use crate::stop::Signals;
 
 /// Show all of creel at work in half a minute, with the books reconciled at the end
 ///
@@ -67,7 +68,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         .build()
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(play(args, dir.path()));
-    if args.keep || ended.is_err() {
+    if args.keep || ended.as_ref().is_err_and(|error| !error.is::<Failure>()) {
         let kept = dir.keep();
         say(args, &format!("everything is left in {}", kept.display()));
     }
@@ -101,12 +102,24 @@ async fn play(args: &Args, dir: &Path) -> anyhow::Result<()> {
             paint(DIM, &format!("({})", dir.display()))
         ),
     );
-    let played = stage.play(args, &mut service, began).await;
+    let mut signals = Signals::listen()?;
+    let played = tokio::select! {
+        played = stage.play(args, &mut service, began) => Some(played),
+        _ = signals.told() => None,
+    };
     match played {
-        Ok(closed) => stage.finish(args, service, &closed, began.elapsed()).await,
-        Err(error) => {
-            let log = service.kill().await;
-            Err(error.context(format!("creel's last lines:\n{log}")))
+        Some(Ok(closed)) => {
+            let took = began.elapsed();
+            stage.finish(args, service, &closed, took, signals).await
+        }
+        Some(Err(error)) => {
+            let log = service.end().await;
+            Err(error.context(format!("creel's last lines:\n{log}\n")))
+        }
+        None => {
+            say(args, "interrupted; stopping");
+            service.end().await;
+            Err(said())
         }
     }
 }
@@ -262,17 +275,16 @@ impl Stage {
     async fn finish(
         &self,
         args: &Args,
-        service: Service,
+        mut service: Service,
         closed: &Closed,
         took: Duration,
+        mut signals: Signals,
     ) -> anyhow::Result<()> {
         if args.keep {
             args.output
                 .print(closed, |closed| report::text(closed, took))?;
             say(args, &service.invitation(&self.scene));
-            tokio::signal::ctrl_c()
-                .await
-                .context("cannot wait for ctrl-c")?;
+            signals.told().await;
         }
         let stopped = service.stop().await;
         if !args.keep {

@@ -1,6 +1,7 @@
 //! `creel up` as the demo runs it: a child process, found through its run directory.
 
 use std::collections::VecDeque;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use super::scene::Scene;
+use crate::lifeline;
 use crate::rundir::{Addresses, RunDir};
 
 /// A start or a stop that takes longer has failed.
@@ -25,6 +27,8 @@ const LINES_KEPT: usize = 40;
 /// A running `creel up`.
 pub struct Service {
     up: Child,
+    /// `creel up` ends when this does: with the demo, however that ends.
+    _lifeline: UnixStream,
     run: RunDir,
     /// Where it listens.
     pub addresses: Addresses,
@@ -39,14 +43,15 @@ impl Service {
     /// # Errors
     /// With its last log lines, when it does not start.
     pub async fn start(config: &Path) -> anyhow::Result<Self> {
+        let (lifeline, theirs) = lifeline::pair()?;
         let mut up = Command::new(super::executable()?)
-            .arg("up")
+            .args(["up", "--supervised"])
             .arg("--config")
             .arg(config)
             .env_remove("CREEL_RUN_DIR")
             .env_remove("CREEL_RECEIVER")
             .env_remove("CREEL_TOKEN")
-            .stdin(Stdio::null())
+            .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -68,6 +73,7 @@ impl Service {
         let log = RemoteLog::new(&format!("http://{}", addresses.private), token)?;
         Ok(Self {
             up,
+            _lifeline: lifeline,
             run,
             addresses,
             log: Arc::new(log),
@@ -111,7 +117,7 @@ impl Service {
     ///
     /// # Errors
     /// When it does not end, or not with 0.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
         let pid = self.up.id().and_then(|id| i32::try_from(id).ok());
         if let Some(pid) = pid.and_then(Pid::from_raw) {
             kill_process(pid, Signal::TERM).context("cannot stop creel up")?;
@@ -124,9 +130,11 @@ impl Service {
     }
 
     /// Ends it somehow; answers its last log lines.
-    pub async fn kill(mut self) -> String {
-        // its children end by themselves when it has gone
-        let _ = self.up.kill().await;
+    pub async fn end(&mut self) -> String {
+        if self.stop().await.is_err() {
+            // its children end by themselves when it has gone
+            let _ = self.up.kill().await;
+        }
         last(&self.lines)
     }
 

@@ -17,6 +17,9 @@ use anyhow::Context;
 use creel_common::config::Config;
 use creel_receiver::Listeners;
 
+use tokio_util::sync::CancellationToken;
+
+use crate::lifeline::Lifeline;
 use crate::output::{BOLD, DIM, paint};
 use crate::rundir::{Addresses, RunDir};
 use crate::settings::Global;
@@ -35,6 +38,9 @@ pub struct Args {
     /// How many workers [default: worker.processes of the configuration]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=256))]
     workers: Option<u16>,
+    /// Started by `creel demo` or `bench`: standard input is the lifeline
+    #[arg(long, hide = true)]
+    supervised: bool,
 }
 
 /// Runs until stopped.
@@ -58,6 +64,10 @@ async fn supervise(
     config: &Config,
     run: RunDir,
 ) -> anyhow::Result<()> {
+    let gone = CancellationToken::new();
+    if args.supervised {
+        crate::stop::with_parent(Lifeline::of_this_process()?, gone.clone())?;
+    }
     let sockets = Sockets::bind(config)?;
     let workers = args.workers.map_or(config.worker.processes, usize::from);
     crate::output::line(&start_lines(config, &sockets.addresses, &run, workers))?;
@@ -71,6 +81,7 @@ async fn supervise(
         receiver_drain: config.receiver.drain_timeout,
         sockets,
         run,
+        gone,
     };
     supervisor::run(plan).await
 }

@@ -10,6 +10,7 @@ use creel_common::retry::RetryPolicy;
 use rustix::process::Signal;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::child::{Child, Launch};
@@ -44,6 +45,8 @@ pub struct Plan {
     pub sockets: Sockets,
     /// Where processes find each other.
     pub run: RunDir,
+    /// Whoever started this has gone.
+    pub gone: CancellationToken,
 }
 
 /// Which child.
@@ -85,7 +88,7 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
         up: std::process::id(),
         ..Processes::default()
     };
-    plan.run.write_processes(&processes)?;
+    note(&plan.run, &processes);
     let receiver = seat(&plan, Seat::Receiver, &tell, receiver_told);
     let workers: Vec<JoinHandle<()>> = (1..=plan.workers)
         .map(|number| seat(&plan, Seat::Worker(number), &tell, workers_told.clone()))
@@ -103,12 +106,13 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
                 tracing::info!(signal, "stopping: workers first, then the receiver");
                 break Ok(());
             }
+            () = plan.gone.cancelled() => break Ok(()),
             event = events.recv() => {
                 let Some(event) = event else { bail!("every child is gone") };
                 if let Some(ending) = table.note(event, &mut processes) {
                     break Err(ending);
                 }
-                plan.run.write_processes(&processes)?;
+                note(&plan.run, &processes);
             }
         }
     };
@@ -130,6 +134,13 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
         tracing::info!("stopped");
     }
     ending
+}
+
+/// Writes down who runs. That this cannot be done, say on a full disk, stops nobody.
+fn note(run: &RunDir, processes: &Processes) {
+    if let Err(error) = run.write_processes(processes) {
+        tracing::warn!(%error, "cannot write down which processes run");
+    }
 }
 
 /// Who sits where.
@@ -322,4 +333,50 @@ async fn end(plan: &Plan, seat: Seat, child: &mut Child) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+    use crate::failure::code;
+
+    const WORKER: Seat = Seat::Worker(1);
+
+    fn ends(seat: Seat, status: i32, was_ready: bool) -> Option<u8> {
+        let mut table = Table {
+            receiver: Some(7),
+            workers: vec![Some(8)],
+            was_ready,
+        };
+        let mut processes = Processes::default();
+        let event = Event::Ended(seat, ExitStatus::from_raw(status));
+        let ending = table.note(event, &mut processes);
+        assert_eq!(processes.receiver.is_none(), seat == Seat::Receiver);
+        ending.map(|error| code(&error))
+    }
+
+    fn exited(code: u8) -> i32 {
+        i32::from(code) << 8
+    }
+
+    #[test]
+    fn what_a_restart_cannot_mend_ends_everything_with_its_code() {
+        assert_eq!(ends(Seat::Receiver, exited(74), true), Some(74));
+        assert_eq!(ends(Seat::Receiver, exited(2), true), Some(2));
+        assert_eq!(ends(WORKER, exited(2), true), Some(2));
+        assert_eq!(ends(Seat::Receiver, exited(1), false), Some(1));
+    }
+
+    #[test]
+    fn everything_else_is_started_again() {
+        let killed = 9;
+        for status in [killed, exited(0), exited(1), exited(101)] {
+            assert_eq!(ends(Seat::Receiver, status, true), None, "{status}");
+            assert_eq!(ends(WORKER, status, false), None, "{status}");
+        }
+        assert_eq!(ends(Seat::Receiver, killed, false), None);
+        assert_eq!(ends(WORKER, exited(74), true), None);
+    }
 }

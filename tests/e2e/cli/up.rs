@@ -10,7 +10,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
 
 use super::{creel, json, route};
-use crate::harness::{Process, Site, eventually};
+use crate::harness::{Process, Site, Strace, eventually, strace_or_left_out};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -199,4 +199,21 @@ async fn tokens_are_made_for_their_owner_alone_and_never_on_a_command_line() {
     let public = creel(&site, &["routes", "list", "--token-file", "tokens/operate"]).await;
     assert_eq!(public.code(), Some(1), "another token must not be known");
     assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_disk_ends_up_and_all_its_children_with_74() {
+    if !strace_or_left_out("a_failed_disk_ends_up_and_all_its_children_with_74") {
+        return;
+    }
+    let site = Site::new("", TO_FILES);
+    let strace = Strace::Inject {
+        what: "fdatasync,fsync:error=EIO:when=14+".into(),
+        into: site.path("up.trace"),
+    };
+    let command = site.creel_under(&strace, &["up", "--workers", "2"]);
+    let mut up = Process::start("creel up", command, true).await;
+    let exit = up.exit_within(SOON).await;
+    assert_eq!(exit.code(), Some(74), "{}", exit.stderr);
+    assert!(processes(&site).is_none(), "nothing is said to run");
 }

@@ -8,7 +8,8 @@ use rustix::process::Signal;
 
 use super::{alone, scale};
 use crate::harness::{
-    Answer, Arrival, Hand, Load, Marker, Process, Receiver, Role, Sink, Site, Sizes, eventually,
+    Answer, Arrival, Hand, Leased, Load, Marker, Process, Receiver, Role, Sink, Site, Sizes,
+    eventually,
 };
 
 const ROUTE: &str = "github-sink";
@@ -18,7 +19,8 @@ fn site(lease: &str, sink: &str) -> Site {
     let log = format!("lease = \"{lease}\"\nlost_max = 3");
     let rest = format!(
         "[destinations.sink]\ntype = \"http\"\nurl = \"{sink}\"\nallow = [\"127.0.0.0/8\"]\n\n\
-         [[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n"
+         [[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n\
+         retry = {{ initial = \"100ms\" }}\n"
     );
     Site::new(&log, &rest)
 }
@@ -43,27 +45,29 @@ async fn what_a_frozen_worker_held_comes_again_and_its_late_word_counts_nothing(
 async fn abandon(how: &str, signal: Signal, round: usize) {
     const HELD: usize = 6;
     const LEASE: Duration = Duration::from_secs(2);
+    // long enough to be frozen or killed before, short enough to be there when thawed
+    const ANSWERS_AFTER: Duration = Duration::from_millis(1500);
     const SPARE: Duration = Duration::from_secs(1);
     let _alone = alone().await;
     let seen = Mutex::new(BTreeSet::new());
-    let first_hangs = move |arrival: &Arrival| {
+    let first_is_slow = move |arrival: &Arrival| {
         let id = arrival
             .delivery()
             .expect("every delivery names itself")
             .to_owned();
         if seen.lock().expect("no panic").insert(id) {
-            Answer::Hang
+            Answer::Late(ANSWERS_AFTER, 200)
         } else {
             Answer::Status(200)
         }
     };
-    let sink = Sink::start(first_hangs).await;
+    let sink = Sink::start(first_is_slow).await;
     let site = site("2s", &format!("http://{}/", sink.address()));
     let mut receiver = Receiver::start(&site).await;
     let load = Load::new(4, Sizes::Fixed(500));
     let acked = load.push(receiver.public, HELD as u64).await;
 
-    let held = Process::worker(&site, &receiver, "first").await;
+    let mut held = Process::worker(&site, &receiver, "first").await;
     eventually(
         "all at the first worker",
         Duration::from_secs(20),
@@ -94,24 +98,38 @@ async fn abandon(how: &str, signal: Signal, round: usize) {
         "came again after {again:.1?}"
     );
     held.signal(Signal::CONT);
-    nothing_open(&receiver, &site).await;
-    assert_each_came_twice(&sink, acked.iter().map(|one| one.id.as_str()));
+    if signal == Signal::STOP {
+        // it has all its answers by now, and says so before it ends
+        let exit = held.terminate(Duration::from_secs(30)).await;
+        assert_eq!(exit.code(), Some(0), "the thawed worker stops cleanly");
+    }
+    let route = settled(&receiver, &site).await;
+    assert_eq!(route["delivered"], HELD, "each was settled once: {route}");
+    assert_each_came_again(&sink, acked.iter().map(|one| one.id.as_str()), late);
     println!("{how} worker {round}: {HELD} deliveries came again within {took:.0?}");
     other.terminate(Duration::from_secs(20)).await;
     drop(held);
     receiver.terminate(Duration::from_secs(20)).await;
 }
 
-fn assert_each_came_twice<'a>(sink: &Sink, ids: impl Iterator<Item = &'a str>) {
+/// Once to the first worker, once to the second; `late` of them to the first
+/// worker once more, when it was thawed.
+fn assert_each_came_again<'a>(sink: &Sink, ids: impl Iterator<Item = &'a str>, late: usize) {
+    let mut thrice = 0;
     for id in ids {
         let arrivals = sink.arrivals_of(id);
-        assert_eq!(arrivals.len(), 2, "{id}");
-        assert_eq!(arrivals[0].body, arrivals[1].body, "{id}");
+        assert!(matches!(arrivals.len(), 2 | 3), "{id}: {}", arrivals.len());
+        assert!(
+            arrivals.iter().all(|one| one.body == arrivals[0].body),
+            "{id}"
+        );
+        thrice += usize::from(arrivals.len() == 3);
     }
+    assert!(thrice <= late, "{thrice} came three times");
 }
 
-/// Waits until the route has settled everything.
-async fn nothing_open(receiver: &Receiver, site: &Site) {
+/// Waits until the route has settled everything; what it says of itself then.
+async fn settled(receiver: &Receiver, site: &Site) -> serde_json::Value {
     let api = receiver.api(site, Role::Read);
     eventually(
         "a route with nothing left",
@@ -120,10 +138,11 @@ async fn nothing_open(receiver: &Receiver, site: &Site) {
             let routes = api.get("/v1/routes").await.json();
             let route = routes.as_array()?.first()?.clone();
             let none = |name: &str| route[name].as_u64() == Some(0);
-            (none("pending") && none("open") && none("waiting") && none("dead")).then_some(())
+            let nothing = none("pending") && none("open") && none("waiting") && none("dead");
+            nothing.then_some(route)
         },
     )
-    .await;
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -158,9 +177,52 @@ async fn a_lease_that_has_ended_settles_nothing() {
         (200..300).contains(&hand.settle(&fresh, &[offset], "delivered").await),
         "said twice"
     );
-    nothing_open(&receiver, &site).await;
+    settled(&receiver, &site).await;
     receiver.terminate(Duration::from_secs(20)).await;
     println!("stale lease: PASS");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reply_that_got_lost_can_be_asked_for_again() {
+    let _alone = alone().await;
+    let site = site("60s", "http://127.0.0.1:9/");
+    let mut receiver = Receiver::start(&site).await;
+    Load::new(1, Sizes::Fixed(200))
+        .push(receiver.public, 5)
+        .await;
+    let hand = Hand::new(receiver.api(&site, Role::Worker));
+    let wait = Duration::from_secs(5);
+    let lost = hand
+        .lease_as("one", ROUTE, 3, wait)
+        .await
+        .expect("three deliveries");
+    let again = hand
+        .lease_as("one", ROUTE, 3, wait)
+        .await
+        .expect("the same lease");
+    let offsets = |lease: &Leased| {
+        lease
+            .items
+            .iter()
+            .map(|item| item.offset)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!((&again.id, offsets(&again)), (&lost.id, offsets(&lost)));
+    let other = hand
+        .lease_as("two", ROUTE, 3, wait)
+        .await
+        .expect("the other two");
+    assert_eq!(offsets(&other).len(), 2);
+    for _ in 0..2 {
+        for lease in [&again, &other] {
+            let status = hand.settle(lease, &offsets(lease), "delivered").await;
+            assert!((200..300).contains(&status), "settled again: {status}");
+        }
+    }
+    let route = settled(&receiver, &site).await;
+    assert_eq!(route["delivered"], 5, "{route}");
+    receiver.terminate(Duration::from_secs(20)).await;
+    println!("lost replies: PASS");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -192,7 +254,7 @@ async fn a_lease_of_before_a_restart_settles_nothing() {
     let again: Vec<u64> = fresh.items.iter().map(|item| item.offset).collect();
     assert_eq!(again, offsets, "all of them, at once");
     assert!((200..300).contains(&hand.settle(&fresh, &offsets, "delivered").await));
-    nothing_open(&receiver, &site).await;
+    settled(&receiver, &site).await;
     receiver.terminate(Duration::from_secs(20)).await;
     println!("lease of before a restart: PASS");
 }

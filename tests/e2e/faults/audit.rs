@@ -84,11 +84,13 @@ pub async fn audit(
             return audit;
         }
     };
-    let (kept, exit) = export(site).await;
-    if exit.code() != Some(0) {
-        audit.unreadable = Some(format!("export: {:?}: {}", exit.code(), exit.stderr));
-        return audit;
-    }
+    let kept = match export(site).await {
+        Ok(kept) => kept,
+        Err(exit) => {
+            audit.unreadable = Some(format!("export: {:?}: {}", exit.code(), exit.stderr));
+            return audit;
+        }
+    };
     audit.kept = kept.len();
     assert_eq!(
         verified.deliveries,

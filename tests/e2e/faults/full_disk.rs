@@ -1,12 +1,15 @@
 //! A disk that is full under a destination: that destination's trouble, and nobody else's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::alone;
+use super::audit::audit;
 use crate::harness::{Load, Process, Receiver, Role, Site, Sizes, eventually, json_lines};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,6 +48,49 @@ async fn a_full_disk_under_a_destination_delays_it_and_stops_nothing_else() {
     );
     stop(worker, receiver).await;
     println!("full disk: PASS");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn below_the_reserve_intake_stops_and_comes_back_without_a_restart() {
+    let _alone = alone().await;
+    let site = Site::new("reserve = \"32MiB\"", "");
+    let Some(disk) = SmallDisk::mount(site.disk().to_path_buf(), "128m") else {
+        return;
+    };
+    let mut receiver = Receiver::start(&site).await;
+    receiver.allow_errors("the log is full");
+    let load = Load::new(4, Sizes::Fixed(1000));
+    let mut acked = load.push(receiver.public, 100).await;
+    let ballast = disk.at.join("somebody-elses");
+    fs::write(&ballast, vec![1; disk.free_bytes() - (16 << 20)]).unwrap();
+    let api = receiver.api(&site, Role::Read);
+    eventually(
+        "a receiver that is not ready",
+        Duration::from_secs(20),
+        async || (api.get("/ready").await.status == 503).then_some(()),
+    )
+    .await;
+    let tally = load
+        .run(receiver.public, Some(50), &CancellationToken::new())
+        .await;
+    assert_eq!(
+        tally.refused,
+        BTreeMap::from([(503, 50)]),
+        "all refused as our fault"
+    );
+    fs::remove_file(ballast).unwrap();
+    eventually(
+        "a receiver that is ready again",
+        Duration::from_secs(10),
+        async || (api.get("/ready").await.status == 200).then_some(()),
+    )
+    .await;
+    acked.extend(load.push(receiver.public, 100).await);
+    receiver.terminate(Duration::from_secs(20)).await;
+    let audit = audit(&site, &load, &acked, &HashSet::new()).await;
+    println!("reserve: 50 refused below it; {audit}");
+    assert!(audit.is_clean() && audit.kept == acked.len(), "{audit}");
+    println!("reserve: PASS");
 }
 
 async fn stop(mut worker: Process, mut receiver: Receiver) {
@@ -86,7 +132,7 @@ struct SmallDisk {
 impl SmallDisk {
     /// Says aloud why the test is left out when it cannot be mounted.
     fn mount(at: PathBuf, size: &str) -> Option<Self> {
-        fs::create_dir(&at).expect("a new directory");
+        fs::create_dir_all(&at).expect("a new directory");
         let options = format!("size={size}");
         let mut mount = Command::new("mount");
         mount
@@ -100,6 +146,11 @@ impl SmallDisk {
         println!("left out: a full disk under a destination: {why}");
         eprintln!("left out: a full disk under a destination: {why}");
         None
+    }
+
+    fn free_bytes(&self) -> usize {
+        let stat = rustix::fs::statvfs(&self.at).expect("a mounted file system");
+        usize::try_from(stat.f_bavail * stat.f_frsize).expect("a small disk")
     }
 
     fn grow(&self, size: &str) {

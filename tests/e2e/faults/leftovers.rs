@@ -10,7 +10,7 @@ use rand::rngs::StdRng;
 
 use super::audit::{audit, offset_of};
 use super::{alone, scale};
-use crate::harness::{Load, Marker, Receiver, Seed, Site, Sizes, export, verify};
+use crate::harness::{Load, Marker, Receiver, Seed, Site, Sizes, salvage, verify};
 use crate::trace::Acked;
 
 /// A log with deliveries in it, nobody running.
@@ -217,7 +217,7 @@ async fn judge(log: &Stopped, site: &Site, told: &str) -> Found {
             return Found::Refused;
         }
     };
-    let (kept, _) = export(site).await;
+    let (kept, _) = salvage(site).await;
     let mut lost = Vec::new();
     for one in &log.acked {
         match kept.get(&one.id) {

@@ -43,19 +43,28 @@ impl Hand {
     pub async fn lease(&self, route: &str, max: u32, wait: Duration) -> Option<Leased> {
         static ASKED: AtomicU64 = AtomicU64::new(0);
         let asked = ASKED.fetch_add(1, Ordering::Relaxed);
+        let request = format!("hand-{}-{asked}", std::process::id());
+        self.lease_as(&request, route, max, wait).await
+    }
+
+    /// The same under a request id of the caller's: one that was used before asks
+    /// for the reply that got lost.
+    pub async fn lease_as(
+        &self,
+        request: &str,
+        route: &str,
+        max: u32,
+        wait: Duration,
+    ) -> Option<Leased> {
         let call = json!({
-            "request": format!("hand-{}-{asked}", std::process::id()),
+            "request": request,
             "worker": "hand",
             "wants": [{ "route": route, "max_items": max, "max_bytes": MAX_BYTES }],
             "wait_ms": u64::try_from(wait.as_millis()).expect("a short wait"),
         });
         let reply = self.api.post("/v1/lease", &call).await;
-        assert_eq!(
-            reply.status,
-            200,
-            "lease: {}",
-            String::from_utf8_lossy(&reply.body)
-        );
+        let text = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, 200, "lease: {text}");
         reply.json()["leases"]
             .as_array()
             .expect("leases")

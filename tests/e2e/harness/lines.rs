@@ -19,10 +19,12 @@ pub struct Line {
 /// # Panics
 /// On a complete line that is not JSON: no reader of the file could go on.
 pub fn json_lines(path: &Path) -> Vec<Line> {
+    let of_lines = |file: &PathBuf| file.extension().is_some_and(|ending| ending == "jsonl");
     let mut files: Vec<PathBuf> = match fs::read_dir(path) {
-        Ok(entries) => entries
-            .map(|entry| entry.expect("readable").path())
-            .collect(),
+        Ok(entries) => {
+            let files = entries.map(|entry| entry.expect("readable").path());
+            files.filter(of_lines).collect()
+        }
         Err(_) => vec![path.to_path_buf()],
     };
     files.sort();

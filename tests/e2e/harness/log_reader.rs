@@ -9,21 +9,19 @@ use serde_json::Value;
 
 use super::{Exit, Process, Site};
 
-const WITHIN: Duration = Duration::from_secs(120);
+const WITHIN: Duration = Duration::from_secs(300);
 
 /// What `creel log verify --json` says.
 #[derive(Debug)]
 pub struct Verified {
     pub log_id: String,
     pub deliveries: u64,
-    /// `None` when there are none.
-    pub first: Option<u64>,
+    /// The offset of the first delivery; without any, the next.
+    pub first: u64,
     /// The offset that the next delivery gets.
     pub next: u64,
-    /// Offsets between deliveries that none has.
+    /// Offsets that are not there: lost, or never used.
     pub gaps: Vec<Value>,
-    /// What opening the log found to be missing.
-    pub lost: Vec<Value>,
     pub damaged: Vec<Value>,
     pub exit: Exit,
 }
@@ -36,7 +34,7 @@ impl Verified {
             first.is_some_and(|first| first <= offset) && last.is_some_and(|last| offset <= last)
         };
         let known = |range: &&Value| range["known_lost"] == true;
-        self.lost
+        self.gaps
             .iter()
             .filter(known)
             .chain(&self.damaged)
@@ -72,25 +70,37 @@ pub async fn verify(site: &Site) -> Result<Verified, Exit> {
     let (Some(log_id), Some(deliveries), Some(next)) = numbers else {
         return Err(exit);
     };
-    let lists = (list("gaps"), list("lost"), list("damaged"));
-    let (Some(gaps), Some(lost), Some(damaged)) = lists else {
+    let lists = (list("gaps"), list("damaged"));
+    let (Some(gaps), Some(damaged)) = lists else {
         return Err(exit);
     };
-    let (log_id, first) = (log_id.to_owned(), number("first"));
+    let (log_id, first) = (log_id.to_owned(), number("first").unwrap_or(next));
     Ok(Verified {
         log_id,
         deliveries,
         first,
         next,
         gaps,
-        lost,
         damaged,
         exit,
     })
 }
 
-/// Every delivery in the log of `site` by its id, and how `export` ended.
-pub async fn export(site: &Site) -> (BTreeMap<String, Exported>, Exit) {
+/// Every delivery in the log of `site` by its id.
+///
+/// # Errors
+/// How the command ended, when that was not well.
+pub async fn export(site: &Site) -> Result<BTreeMap<String, Exported>, Exit> {
+    let (deliveries, exit) = salvage(site).await;
+    if exit.code() == Some(0) {
+        Ok(deliveries)
+    } else {
+        Err(exit)
+    }
+}
+
+/// Every delivery that can still be read, and how the command ended.
+pub async fn salvage(site: &Site) -> (BTreeMap<String, Exported>, Exit) {
     let exit = Process::run("creel log export", site.creel(&["log", "export"]), WITHIN).await;
     let mut deliveries = BTreeMap::new();
     for line in exit.stdout.lines() {

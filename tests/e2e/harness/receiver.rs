@@ -73,9 +73,13 @@ impl Receiver {
                 ready_after: None,
                 started,
             }),
-            None => Err(StartFailed(
-                process.exit_within(Duration::from_secs(1)).await,
-            )),
+            None => {
+                // why it ended is the caller's to judge
+                process.allow_errors("");
+                Err(StartFailed(
+                    process.exit_within(Duration::from_secs(1)).await,
+                ))
+            }
         }
     }
 

@@ -42,8 +42,8 @@ pub struct Site {
 }
 
 impl Site {
-    /// A site with the source `github`; `log` is added to the section `[log]`,
-    /// `rest` stands after everything else.
+    /// A site with the source `github`; `log` is added to the section `[log]` (which
+    /// else has a small reserve), `rest` stands after everything else.
     pub fn new(log: &str, rest: &str) -> Self {
         let dir = Arc::new(tempfile::tempdir().expect("a temporary directory"));
         let data = dir.path().join("disk").join("data");
@@ -88,6 +88,11 @@ impl Site {
                 file.display()
             )
         };
+        let reserve = if log.contains("reserve") {
+            ""
+        } else {
+            "reserve = \"1MiB\"\n"
+        };
         let tokens: Vec<String> = Role::ALL.into_iter().map(token).collect();
         format!(
             "[receiver]\n\
@@ -97,8 +102,7 @@ impl Site {
              [log]\n\
              engine = \"sled\"\n\
              path = \"{}\"\n\
-             reserve = \"1MiB\"\n\
-             {log}\n\n\
+             {reserve}{log}\n\n\
              [sources.github]\n\
              provider = \"github\"\n\
              secrets = [{{ env = \"{}\" }}]\n\n\

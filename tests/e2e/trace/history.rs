@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -123,13 +123,22 @@ impl History {
     /// # Errors
     /// A trace that cannot be read, or that does what the model does not know.
     pub fn of_file(file: &Path, root: &Path, cwd: &Path, snapshot: Snapshot) -> Result<Self> {
-        let lines = BufReader::with_capacity(1 << 20, File::open(file)?);
+        Self::of_files(&[file], root, cwd, snapshot)
+    }
+
+    /// The same of several processes, one after the other, without a power cut
+    /// in between.
+    pub fn of_files(files: &[&Path], root: &Path, cwd: &Path, snapshot: Snapshot) -> Result<Self> {
+        let mut lines: Box<dyn Read> = Box::new(std::io::empty());
+        for file in files {
+            lines = Box::new(lines.chain(File::open(file)?));
+        }
+        let lines = BufReader::with_capacity(1 << 20, lines);
         let place = Place {
             root: root.canonicalize()?,
             cwd: cwd.canonicalize()?,
         };
-        Self::of(lines, &place, snapshot)
-            .with_context(|| format!("the trace {} is not understood", file.display()))
+        Self::of(lines, &place, snapshot).with_context(|| format!("not understood: {files:?}"))
     }
 
     pub(super) fn of(lines: impl BufRead, place: &Place, snapshot: Snapshot) -> Result<Self> {
@@ -185,12 +194,6 @@ impl History {
     pub fn syncs(&self) -> usize {
         let done = |event: &&Event| matches!(event.change, Change::Sync { done: true, .. });
         self.events.iter().filter(done).count()
-    }
-
-    /// How many syncs failed.
-    pub fn failed_syncs(&self) -> usize {
-        let failed = |event: &&Event| matches!(event.change, Change::Sync { done: false, .. });
-        self.events.iter().filter(failed).count()
     }
 
     /// How many bytes were written to files.

@@ -169,13 +169,33 @@ pub fn syncs() -> (u64, u64) {
 ///
 /// # Errors
 /// [`EngineError::NotDurable`] when they do not: this build cannot keep what it acknowledges.
+/// [`EngineError::Failed`] when the disk failed meanwhile.
 pub fn prove_linked(scratch: &Path) -> Result<(), EngineError> {
-    static PROVEN: OnceLock<Result<(), String>> = OnceLock::new();
-    let proven = PROVEN.get_or_init(|| {
-        let found = observe_syncs(scratch).map_err(|e| format!("cannot prove real syncs: {e}"))?;
-        found.verdict()
-    });
-    proven.clone().map_err(EngineError::NotDurable)
+    static PROVEN: OnceLock<Result<(), Unproven>> = OnceLock::new();
+    let prove = || observe_syncs(scratch).map_err(Unproven::from)?.verdict();
+    match PROVEN.get_or_init(prove) {
+        Ok(()) => Ok(()),
+        Err(Unproven::NotLinked(why)) => Err(EngineError::NotDurable(why.clone())),
+        Err(Unproven::DiskFailed(why)) => Err(EngineError::Failed(why.clone())),
+    }
+}
+
+/// Why syncs could not be seen to be real.
+#[derive(Debug)]
+enum Unproven {
+    NotLinked(String),
+    DiskFailed(String),
+}
+
+impl From<Box<dyn std::error::Error>> for Unproven {
+    fn from(error: Box<dyn std::error::Error>) -> Self {
+        let why = format!("cannot prove real syncs: {error}");
+        let of_sled = matches!(error.downcast_ref(), Some(sled::Error::Io(_)));
+        match of_sled || error.is::<std::io::Error>() {
+            true => Self::DiskFailed(why),
+            false => Self::NotLinked(why),
+        }
+    }
 }
 
 /// By how much each counter moved.
@@ -186,17 +206,17 @@ struct Observed {
 }
 
 impl Observed {
-    fn verdict(&self) -> Result<(), String> {
+    fn verdict(&self) -> Result<(), Unproven> {
         for (name, moved) in [
             ("sync_file_range", self.range),
             ("fsync", self.full),
             ("fdatasync", self.data),
         ] {
             if moved == 0 {
-                return Err(format!(
+                return Err(Unproven::NotLinked(format!(
                     "this build is not durable: {name} is not the one that creel defines \
                      (was sled built with io_uring, or creel linked in an unusual way?)"
-                ));
+                )));
             }
         }
         Ok(())
@@ -262,7 +282,10 @@ mod tests {
     fn a_symbol_that_never_counts_is_refused() {
         for (range, full, data) in [(0, 1, 1), (1, 0, 1), (1, 1, 0)] {
             let refused = Observed { range, full, data }.verdict();
-            assert!(refused.unwrap_err().contains("not durable"));
+            let Err(Unproven::NotLinked(why)) = refused else {
+                panic!("{refused:?}")
+            };
+            assert!(why.contains("not durable"));
         }
     }
 

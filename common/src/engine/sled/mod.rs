@@ -373,11 +373,13 @@ impl Shared {
         if is_empty || writer.current.db_bytes() < self.settings.volume_bytes {
             return Ok(false);
         }
-        let prepared = self.prepared.lock().take();
-        let volume = match prepared {
+        // held until the number is given out: one prepared meanwhile would come before this one
+        let mut prepared = self.prepared.lock();
+        let volume = match prepared.take() {
             Some(volume) => volume,
             None => self.make_volume()?,
         };
+        drop(prepared);
         self.chain.push(volume.clone());
         writer.current = volume;
         Ok(true)

@@ -96,6 +96,11 @@ impl Runs {
         })
     }
 
+    /// What the disk is known to have lost by now.
+    pub fn set_lost(&mut self, lost: Vec<Gap>) {
+        self.lost = lost;
+    }
+
     /// All keys below this offset are in the runs. Runs before a lost one do not count.
     pub fn end(&self) -> Offset {
         self.runs.read().last().map_or(0, |run| run.end)

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::super::report::{System, per_second};
 use super::super::subject::{Layout, Subject};
 use super::finding::{Findings, Unit, print};
-use super::stage::{Stage, disk_bytes, number, until};
+use super::stage::{Stage, disk_bytes, number};
 use super::{Common, archive};
 
 /// Pile up deliveries with no worker, crash the receiver, start it again, drain
@@ -39,7 +39,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     let mut subject = Subject::with(&stage.bench, System::Creel, &Layout::default())?;
     pile_up(args, &stage, &subject, &mut findings)?;
     crash(args, &mut subject, &mut findings)?;
-    drain(args, &mut subject, &mut findings)?;
+    drain(args, &stage, &mut subject, &mut findings)?;
     subject.stop()?;
     print(&args.common, "backlog", &findings)
 }
@@ -100,7 +100,12 @@ fn crash(args: &Args, subject: &mut Subject, findings: &mut Findings) -> anyhow:
     Ok(())
 }
 
-fn drain(args: &Args, subject: &mut Subject, findings: &mut Findings) -> anyhow::Result<()> {
+fn drain(
+    args: &Args,
+    stage: &Stage,
+    subject: &mut Subject,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
     let first = subject.facts()?.first;
     let goal = args.drain_limit.min(args.deliveries);
     let delivered = |subject: &Subject| -> anyhow::Result<u64> {
@@ -109,7 +114,9 @@ fn drain(args: &Args, subject: &mut Subject, findings: &mut Findings) -> anyhow:
     };
     let began = Instant::now();
     subject.start_worker()?;
-    until("draining", goal, || delivered(subject)).map_err(|error| subject.explain(error))?;
+    stage
+        .until("draining", goal, || delivered(subject))
+        .map_err(|error| subject.explain(error))?;
     let (drained, took) = (delivered(subject)?, began.elapsed());
     subject.stop_worker()?;
     let arrived = archive::read(&subject.dir().join("out"), first)?;

@@ -13,7 +13,7 @@ use super::super::subject::{Layout, Subject};
 use super::Common;
 use super::finding::{Findings, Unit, print};
 use super::sink::{Answer, Rule, Sinks, refusing};
-use super::stage::{Stage, median, number, until};
+use super::stage::{Stage, median, number};
 
 /// Deliver to nine destinations, with a tenth that is dead and without it
 ///
@@ -125,11 +125,12 @@ fn deliver(
     let began = Instant::now();
     stage.send(&subject, first..first + args.deliveries, None)?;
     let goal = args.deliveries * ALIVE as u64;
-    until("delivering", goal, || Ok(taken.load(Ordering::Relaxed)))
+    stage
+        .until("delivering", goal, || Ok(taken.load(Ordering::Relaxed)))
         .map_err(|error| subject.explain(error))?;
     let took = began.elapsed();
     // what the nine have is settled soon; the counts of their routes say whether it was all of it
-    until("settling", goal, || delivered(&subject))?;
+    stage.until("settling", goal, || delivered(&subject))?;
     let missing = goal.saturating_sub(delivered(&subject)?);
     Ok((per_second(goal, took), missing))
 }

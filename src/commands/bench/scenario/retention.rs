@@ -6,7 +6,7 @@ use super::super::report::System;
 use super::super::subject::{Layout, Subject};
 use super::Common;
 use super::finding::{Findings, Unit, print};
-use super::stage::{Stage, disk_bytes, number, until};
+use super::stage::{Stage, disk_bytes, number};
 
 /// Fill many small volumes, deliver everything, and wait for the disk to come back
 ///
@@ -51,12 +51,13 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         ],
     )?;
     subject.start_worker()?;
-    until("draining", args.deliveries, || {
-        let routes = subject.routes()?;
-        Ok(routes.iter().map(|route| route.delivered).sum())
-    })
-    .map_err(|error| subject.explain(error))?;
-    let waited = housekeeping(&subject)?.as_secs_f64();
+    stage
+        .until("draining", args.deliveries, || {
+            let routes = subject.routes()?;
+            Ok(routes.iter().map(|route| route.delivered).sum())
+        })
+        .map_err(|error| subject.explain(error))?;
+    let waited = housekeeping(&stage, &subject)?.as_secs_f64();
     look(
         &subject,
         &mut findings,
@@ -93,11 +94,11 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 }
 
 /// Waits until no more than the volumes that may be left are, or for as long as can be expected.
-fn housekeeping(subject: &Subject) -> anyhow::Result<Duration> {
+fn housekeeping(stage: &Stage, subject: &Subject) -> anyhow::Result<Duration> {
     let began = Instant::now();
     while subject.facts()?.volumes.len() as u64 > VOLUMES_MAX && began.elapsed() < HOUSEKEEPING_MAX
     {
-        std::thread::sleep(Duration::from_millis(200));
+        stage.sleep(Duration::from_millis(200))?;
     }
     Ok(began.elapsed())
 }

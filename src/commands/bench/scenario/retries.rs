@@ -14,7 +14,7 @@ use super::super::subject::{Layout, Subject};
 use super::Common;
 use super::finding::{Findings, Unit, print};
 use super::sink::{Answer, Rule, Sinks};
-use super::stage::{Stage, median, number, until};
+use super::stage::{Stage, median, number};
 
 /// Compare deliveries with very many waiting for another try and with none
 ///
@@ -62,7 +62,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
             let sides = [&none, &many];
             sides[other].subject.freeze(true);
             sides[side].subject.freeze(false);
-            std::thread::sleep(CATCH_UP);
+            stage.sleep(CATCH_UP)?;
             let measured = sides[side].measure(args, &stage, turn)?;
             [&mut none, &mut many][side].add(&measured);
         }
@@ -121,12 +121,14 @@ impl Side {
         subject.start_worker()?;
         stage.send(&subject, 0..args.waiting, None)?;
         let tried = || Ok(watch.seen(0..args.waiting));
-        until("filling", args.waiting, tried).map_err(|error| subject.explain(error))?;
+        stage
+            .until("filling", args.waiting, tried)
+            .map_err(|error| subject.explain(error))?;
         let settled = || {
             let routes = subject.routes()?;
             Ok(routes.iter().map(|r| r.waiting + r.delivered).sum())
         };
-        until("settling", args.waiting, settled)?;
+        stage.until("settling", args.waiting, settled)?;
         Ok(Self {
             waiting: subject.routes()?.iter().map(|route| route.waiting).sum(),
             memory: subject.memory()?.now,
@@ -144,7 +146,9 @@ impl Side {
         let began = Instant::now();
         stage.send(&self.subject, first..next, None)?;
         let seen = || Ok(self.watch.seen(first..next));
-        until("delivering", args.deliveries, seen).map_err(|error| self.subject.explain(error))?;
+        stage
+            .until("delivering", args.deliveries, seen)
+            .map_err(|error| self.subject.explain(error))?;
         let took = self.watch.last(first..next) - began;
         let rate = per_second(args.deliveries, took);
         let end = next + paced(args);
@@ -153,7 +157,7 @@ impl Side {
             Arc::new(move |number, sent| watch.sent(number, sent))
         };
         stage.send_over(1, &self.subject, next..end, Some(acked))?;
-        until("delivering", paced(args), || Ok(self.watch.seen(next..end)))?;
+        stage.until("delivering", paced(args), || Ok(self.watch.seen(next..end)))?;
         let latencies = self.watch.latencies(next..end);
         ensure!(latencies.total() > 0, "nothing arrived");
         Ok(Turn { rate, latencies })

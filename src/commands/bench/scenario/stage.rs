@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
+use super::super::interrupt::Interrupt;
 use super::super::load::{self, Acked, Answers, Batch};
 use super::super::request::Requests;
 use super::super::signed_bodies;
@@ -26,6 +27,7 @@ pub struct Stage {
     /// Requests by number; every one is an event of its own.
     pub requests: Arc<Requests>,
     connections: usize,
+    interrupt: Interrupt,
     // last, so that it goes when nobody uses it any more
     _dir: TempDir,
 }
@@ -48,6 +50,7 @@ impl Stage {
             requests: Arc::new(Requests::new(subject::PATH, run, &bodies)),
             bench,
             connections: common.connections.into(),
+            interrupt: Interrupt::listen()?,
             _dir: dir,
         })
     }
@@ -82,9 +85,8 @@ impl Stage {
             connections,
             numbers,
         };
-        let sent = load::send(&batch, &self.requests, acked, |sent| {
+        let sent = load::send(&batch, &self.requests, acked, &self.interrupt, |sent| {
             bar.set_position(sent);
-            Ok(())
         });
         bar.finish_and_clear();
         let answers = sent.map_err(|error| subject.explain(error))?;
@@ -95,35 +97,44 @@ impl Stage {
         );
         Ok(answers)
     }
-}
 
-/// Waits until `look` has come to `goal`; answers how long it took.
-///
-/// # Errors
-/// When `look` fails, or nothing goes on any more.
-pub fn until(
-    what: &'static str,
-    goal: u64,
-    mut look: impl FnMut() -> anyhow::Result<u64>,
-) -> anyhow::Result<Duration> {
-    let bar = progress(goal, what);
-    let began = Instant::now();
-    let mut last = (0, began);
-    loop {
-        let come_to = look()?;
-        bar.set_position(come_to.min(goal));
-        if come_to >= goal {
-            bar.finish_and_clear();
-            return Ok(began.elapsed());
+    /// Waits until `look` has come to `goal`; answers how long it took.
+    ///
+    /// # Errors
+    /// When `look` fails, or nothing goes on any more.
+    pub fn until(
+        &self,
+        what: &'static str,
+        goal: u64,
+        mut look: impl FnMut() -> anyhow::Result<u64>,
+    ) -> anyhow::Result<Duration> {
+        let bar = progress(goal, what);
+        let began = Instant::now();
+        let mut last = (0, began);
+        loop {
+            let come_to = look()?;
+            bar.set_position(come_to.min(goal));
+            if come_to >= goal {
+                bar.finish_and_clear();
+                return Ok(began.elapsed());
+            }
+            if come_to != last.0 {
+                last = (come_to, Instant::now());
+            }
+            ensure!(
+                last.1.elapsed() < STALLED,
+                "{what}: nothing goes on at {come_to} of {goal}"
+            );
+            self.interrupt.sleep(LOOK)?;
         }
-        if come_to != last.0 {
-            last = (come_to, Instant::now());
-        }
-        ensure!(
-            last.1.elapsed() < STALLED,
-            "{what}: nothing goes on at {come_to} of {goal}"
-        );
-        std::thread::sleep(LOOK);
+    }
+
+    /// Sleeps, unless it is told to stop.
+    ///
+    /// # Errors
+    /// When it was.
+    pub fn sleep(&self, time: Duration) -> anyhow::Result<()> {
+        self.interrupt.sleep(time)
     }
 }
 

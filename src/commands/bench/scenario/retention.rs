@@ -18,7 +18,7 @@ pub struct Args {
     #[arg(long, value_name = "N", default_value_t = 500_000, value_parser = clap::value_parser!(u64).range(1000..=100_000_000))]
     deliveries: u64,
     /// Size of a volume in MiB
-    #[arg(long, value_name = "MIB", default_value_t = 16, value_parser = clap::value_parser!(u64).range(4..=65_536))]
+    #[arg(long, value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(4..=65_536))]
     volume: u64,
     #[command(flatten)]
     common: Common,
@@ -83,6 +83,7 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
         Unit::Ratio,
     );
     findings.at_most(number(VOLUMES_MAX));
+    parts(&subject, &mut findings);
     findings.note(
         "waited_seconds",
         "waited after the last delivery",
@@ -91,6 +92,23 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
     );
     subject.stop()?;
     print(&args.common, "retention", &findings)
+}
+
+/// What the rest of the directory is: it does not go with the volumes.
+fn parts(subject: &Subject, findings: &mut Findings) {
+    let data = subject.dir().join("data");
+    for (name, what, directory) in [
+        ("attempts_bytes_left", "of it kept attempts", "attempts"),
+        ("state_bytes_left", "of it cursors and what waits", "state"),
+        (
+            "keys_bytes_left",
+            "of it idempotency keys, for their window",
+            "files",
+        ),
+    ] {
+        let bytes = number(disk_bytes(&data.join(directory)));
+        findings.note(name, what, bytes, Unit::Bytes);
+    }
 }
 
 /// Waits until no more than the volumes that may be left are, or for as long as can be expected.

@@ -5,4 +5,5 @@ mod cli;
 mod docs;
 mod faults;
 mod harness;
+mod scale;
 mod trace;

@@ -6,8 +6,10 @@
 //! the next (GitHub does not sign it).
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -23,6 +25,9 @@ const ANSWER_BYTES_MAX: usize = 16 << 10;
 /// An answer that takes longer fails the run.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
+/// How often a batch under way is looked at.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// What one run of load is.
 #[derive(Debug, Clone, Copy)]
 pub struct Load {
@@ -36,6 +41,20 @@ pub struct Load {
     pub measured: Duration,
 }
 
+/// Requests by number, each sent once, as fast as they are answered.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// Whom to.
+    pub address: SocketAddr,
+    /// How many connections.
+    pub connections: usize,
+    /// Which requests.
+    pub numbers: Range<u64>,
+}
+
+/// Is told the number of each request that was acknowledged, and when it was sent.
+pub type Acked = Arc<dyn Fn(u64, Instant) + Send + Sync>;
+
 /// What came of it.
 #[derive(Default)]
 pub struct Answers {
@@ -48,9 +67,12 @@ pub struct Answers {
 }
 
 struct Shared {
-    load: Load,
-    requests: Requests,
+    address: SocketAddr,
+    requests: Arc<Requests>,
+    acked: Option<Acked>,
     counter: AtomicU64,
+    /// Requests from this number on are not sent.
+    end: u64,
     counting: AtomicBool,
     over: AtomicBool,
 }
@@ -67,23 +89,15 @@ pub fn run(
     ended: impl FnOnce(),
 ) -> anyhow::Result<Answers> {
     let shared = Arc::new(Shared {
-        load,
-        requests,
+        address: load.address,
+        requests: Arc::new(requests),
+        acked: None,
         counter: AtomicU64::new(0),
+        end: u64::MAX,
         counting: AtomicBool::new(false),
         over: AtomicBool::new(false),
     });
-    let threads = threads(load.connections);
-    let running: Vec<_> = (0..threads)
-        .map(|index| {
-            let shared = shared.clone();
-            let connections = (load.connections - index).div_ceil(threads);
-            std::thread::Builder::new()
-                .name(format!("load-{index}"))
-                .spawn(move || drive(&shared, connections))
-                .context("cannot start a thread")
-        })
-        .collect::<anyhow::Result<_>>()?;
+    let running = start(&shared, load.connections)?;
     let slept = interrupt.sleep(load.warm_up);
     begun();
     let start = Instant::now();
@@ -93,7 +107,61 @@ pub fn run(
     let took = start.elapsed();
     ended();
     shared.over.store(true, Ordering::Relaxed);
-    slept?;
+    let answers = join(running, took)?;
+    slept.map(|()| answers)
+}
+
+/// Sends each request of a batch once and waits until all are answered. Calls `watch` with the
+/// number sent so far, ten times a second.
+///
+/// # Errors
+/// When a connection fails, an answer makes no sense, or it is told to stop.
+pub fn send(
+    batch: &Batch,
+    requests: &Arc<Requests>,
+    acked: Option<Acked>,
+    interrupt: &Interrupt,
+    watch: impl Fn(u64),
+) -> anyhow::Result<Answers> {
+    let shared = Arc::new(Shared {
+        address: batch.address,
+        requests: requests.clone(),
+        acked,
+        counter: AtomicU64::new(batch.numbers.start),
+        end: batch.numbers.end,
+        counting: AtomicBool::new(true),
+        over: AtomicBool::new(false),
+    });
+    let began = Instant::now();
+    let running = start(&shared, batch.connections)?;
+    let mut slept = Ok(());
+    while slept.is_ok() && !running.iter().all(JoinHandle::is_finished) {
+        slept = interrupt.sleep(LOOK);
+        let sent = shared.counter.load(Ordering::Relaxed).min(shared.end);
+        watch(sent - batch.numbers.start);
+    }
+    shared.over.store(true, Ordering::Relaxed);
+    let answers = join(running, began.elapsed())?;
+    slept.map(|()| answers)
+}
+
+type Running = Vec<JoinHandle<anyhow::Result<Answers>>>;
+
+fn start(shared: &Arc<Shared>, connections: usize) -> anyhow::Result<Running> {
+    let threads = threads(connections);
+    (0..threads)
+        .map(|index| {
+            let shared = shared.clone();
+            let connections = (connections - index).div_ceil(threads);
+            std::thread::Builder::new()
+                .name(format!("load-{index}"))
+                .spawn(move || drive(&shared, connections))
+                .context("cannot start a thread")
+        })
+        .collect()
+}
+
+fn join(running: Running, took: Duration) -> anyhow::Result<Answers> {
     let mut answers = Answers {
         took,
         ..Answers::default()
@@ -135,7 +203,7 @@ fn drive(shared: &Arc<Shared>, connections: usize) -> anyhow::Result<Answers> {
 }
 
 async fn connection(shared: Arc<Shared>) -> anyhow::Result<Answers> {
-    let address = shared.load.address;
+    let address = shared.address;
     let mut stream = TcpStream::connect(address)
         .await
         .with_context(|| format!("cannot connect to {address}"))?;
@@ -145,6 +213,9 @@ async fn connection(shared: Arc<Shared>) -> anyhow::Result<Answers> {
     let mut answer = Answer::default();
     while !shared.over.load(Ordering::Relaxed) {
         let number = shared.counter.fetch_add(1, Ordering::Relaxed);
+        if number >= shared.end {
+            break;
+        }
         shared.requests.write(number, &mut out);
         let begun = Instant::now();
         let status = tokio::time::timeout(ANSWER_WITHIN, async {
@@ -153,6 +224,9 @@ async fn connection(shared: Arc<Shared>) -> anyhow::Result<Answers> {
         })
         .await
         .context("no answer in time")??;
+        if let Some(acked) = shared.acked.as_ref().filter(|_| status == 200) {
+            acked(number, begun);
+        }
         if shared.counting.load(Ordering::Relaxed) {
             match status {
                 200 => answers.latencies.add(begun.elapsed()),

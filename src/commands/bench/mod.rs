@@ -11,6 +11,7 @@ mod latency;
 mod load;
 mod report;
 mod request;
+mod scenario;
 pub mod server;
 mod subject;
 
@@ -24,6 +25,7 @@ use self::interrupt::Interrupt;
 use self::load::{Answers, Load};
 use self::report::{Report, Row, System};
 use self::request::{Requests, SignedBody};
+use self::scenario::Scenario;
 use self::subject::{Bench, Subject};
 use crate::output::{Output, progress};
 
@@ -34,8 +36,13 @@ use crate::output::{Output, progress};
 /// with group commit, which is the limit; and creel's receiver with everything on. With --workers
 /// also with so many workers draining to files meanwhile. Requests are signed as GitHub signs, and
 /// every one is an event of its own. The load generator shares the machine with what it measures.
+///
+/// The subcommands measure how creel behaves at scale, against stated bounds.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    scenario: Option<Scenario>,
     /// At these numbers of connections
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1,64,256", value_parser = clap::value_parser!(u16).range(1..=4096))]
     connections: Vec<u16>,
@@ -66,6 +73,13 @@ const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Measures and prints.
 pub fn run(args: &Args) -> anyhow::Result<()> {
+    match &args.scenario {
+        Some(scenario) => scenario.run(),
+        None => compare(args),
+    }
+}
+
+fn compare(args: &Args) -> anyhow::Result<()> {
     let parent = args.dir.clone().unwrap_or_else(|| PathBuf::from("."));
     let dir = tempfile::Builder::new()
         .prefix("creel-bench-")

@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 
+/// The header that names an event; it is not signed, and is delivered as it came.
+pub const NAME: &str = "x-github-delivery";
+
 /// How many different bodies there are.
 pub const BODIES: usize = 512;
 
@@ -37,6 +40,12 @@ impl Requests {
         out.extend_from_slice(bytes);
         put_hex(&mut out[*at..*at + DIGITS], number);
     }
+}
+
+/// The number of the request that an event's name was patched into.
+pub fn number(name: &str) -> Option<u64> {
+    let at = name.len().checked_sub(DIGITS)?;
+    u64::from_str_radix(name.get(at..)?, 16).ok()
 }
 
 fn request(path: &str, run: u64, signed: &SignedBody) -> (Vec<u8>, usize) {
@@ -113,6 +122,7 @@ mod tests {
             "{text}"
         );
         assert!(text.ends_with("\r\n\r\n{}"), "{text}");
+        assert_eq!(number("00000000-0000-0001-8000-000000000abc"), Some(0x0abc));
         assert_ne!(one, two);
     }
 }

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
 use creel_common::config::Role;
-use creel_common::log::Operate;
 use creel_common::log::remote::RemoteLog;
+use creel_common::log::wire::LogView;
+use creel_common::log::{Operate, RouteStatus};
 use creel_receiver::verify::{Registry, SourceKey, SourceKeys, Unsigned, Verifier};
 use http::{HeaderMap, Method};
 use rustix::process::{Pid, Signal, kill_process};
@@ -23,6 +24,8 @@ use crate::rundir::{Addresses, RunDir};
 
 /// Where requests go.
 pub const PATH: &str = "/in/bench";
+/// Its configuration's file name.
+const CONFIG: &str = "creel.toml";
 /// A start or a stop that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(60);
 
@@ -83,7 +86,7 @@ impl Bench {
         Ok(signature.to_str()?.to_owned())
     }
 
-    fn configuration(&self) -> String {
+    fn configuration(&self, layout: &Layout) -> String {
         // a backlog of its own for every row, and room for it
         format!(
             r#"[receiver]
@@ -93,7 +96,7 @@ private = "127.0.0.1:0"
 [log]
 path    = "data"
 reserve = "64MiB"
-
+{}
 [worker]
 processes = {}
 
@@ -101,25 +104,48 @@ processes = {}
 provider = "github"
 secrets  = [{{ file = "{}" }}]
 
-[destinations.files]
+{}"#,
+            layout.log,
+            self.workers.max(1),
+            self.dir.join("secret").display(),
+            layout.routes,
+        )
+    }
+}
+
+/// What differs from subject to subject in their configurations.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    /// The name of its directory.
+    pub name: &'static str,
+    /// Further settings of `[log]`, a line each.
+    pub log: String,
+    /// Destinations, and the routes to them.
+    pub routes: String,
+}
+
+impl Default for Layout {
+    fn default() -> Self {
+        Self {
+            name: "subject",
+            log: String::new(),
+            routes: r#"[destinations.files]
 type = "file"
 path = "out"
 
 [[routes]]
 source      = "bench"
 destination = "files"
-"#,
-            self.workers.max(1),
-            self.dir.join("secret").display()
-        )
+"#
+            .to_owned(),
+        }
     }
 }
 
 /// A running server.
 pub struct Subject {
-    child: Child,
-    /// A server ends when this does: with this process, however that ends.
-    _lifeline: UnixStream,
+    server: Process,
+    worker: Option<Process>,
     dir: PathBuf,
     run: RunDir,
     system: System,
@@ -141,40 +167,24 @@ impl Subject {
     /// # Errors
     /// With the end of its log, when it does not start.
     pub fn start(bench: &Bench, system: System) -> anyhow::Result<Self> {
-        let dir = bench.dir.join("subject");
+        Self::with(bench, system, &Layout::default())
+    }
+
+    /// The same, configured otherwise.
+    ///
+    /// # Errors
+    /// With the end of its log, when it does not start.
+    pub fn with(bench: &Bench, system: System, layout: &Layout) -> anyhow::Result<Self> {
+        let dir = bench.dir.join(layout.name);
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
-        let config = dir.join("creel.toml");
-        fs::write(&config, bench.configuration())?;
-        let run = RunDir::of(None, &config);
-        let mut command = Command::new(std::env::current_exe()?);
-        match system {
-            System::NoLog => command.args(["bench-server", "--log", "none"]),
-            System::File => command.args(["bench-server", "--log", "file"]),
-            System::CreelWorkers => command.args(["up", "--workers", &bench.workers.to_string()]),
-            System::Creel | System::Bare => command.arg("receiver"),
-        };
-        let (lifeline, theirs) = lifeline::pair()?;
-        let log = fs::File::create(dir.join("log"))?;
-        let child = command
-            .arg("--supervised")
-            .arg("--config")
-            .arg(&config)
-            .env_remove("CREEL_RUN_DIR")
-            .env_remove("CREEL_RECEIVER")
-            .env_remove("CREEL_TOKEN")
-            .env("CREEL_LOG", "warn")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("cannot start this executable")?;
-        lifeline::hand_over_none(&lifeline)?;
+        let config = dir.join(CONFIG);
+        fs::write(&config, bench.configuration(layout))?;
         let mut subject = Self {
-            child,
-            _lifeline: lifeline,
+            server: Process::start(&dir, &command(system, bench.workers))?,
+            worker: None,
+            run: RunDir::of(None, &config),
             dir,
-            run,
             system,
             addresses: Addresses {
                 public: SocketAddr::from(([127, 0, 0, 1], 0)),
@@ -188,13 +198,60 @@ impl Subject {
         Ok(subject)
     }
 
+    /// Kills the receiver as a crash would and starts it again. Answers how long it took from
+    /// the start until it was ready.
+    ///
+    /// # Errors
+    /// With the end of its log, when it does not come back.
+    pub fn crash(&mut self) -> anyhow::Result<Duration> {
+        let killed = self.server.child.kill();
+        killed.context("cannot kill the receiver")?;
+        self.server.child.wait()?;
+        // where the dead one was bound says nothing of the next one
+        self.run.clear();
+        let began = Instant::now();
+        self.server = Process::start(&self.dir, &command(self.system, 0))?;
+        let ready = self.until_ready();
+        self.addresses = ready.map_err(|error| self.explain(error))?;
+        self.facts().map_err(|error| self.explain(error))?;
+        Ok(began.elapsed())
+    }
+
+    /// Starts a worker of its own.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_worker(&mut self) -> anyhow::Result<()> {
+        self.worker = Some(Process::start(&self.dir, &["worker".to_owned()])?);
+        Ok(())
+    }
+
+    /// Stops the worker and waits for its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop_worker(&mut self) -> anyhow::Result<()> {
+        match &mut self.worker {
+            Some(worker) => worker.end(),
+            None => Ok(()),
+        }
+    }
+
+    /// Stops the clock of its processes, so that it takes nothing from others, or lets them go on.
+    pub fn freeze(&self, frozen: bool) {
+        let to = if frozen { Signal::STOP } else { Signal::CONT };
+        for process in self.worker.iter().chain([&self.server]) {
+            process.signal(to);
+        }
+    }
+
     fn until_ready(&mut self) -> anyhow::Result<Addresses> {
         let began = Instant::now();
         loop {
             if let Some(addresses) = self.run.addresses()? {
                 return Ok(addresses);
             }
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.server.child.try_wait()? {
                 bail!("the server ended with {status}");
             }
             ensure!(began.elapsed() < WITHIN, "the server is not ready in time");
@@ -218,7 +275,7 @@ impl Subject {
                 .processes()?
                 .and_then(|processes| processes.receiver)
                 .context("there is no receiver")?,
-            _ => self.child.id(),
+            _ => self.server.child.id(),
         };
         Ok(Reading {
             delivered: match self.system {
@@ -230,13 +287,48 @@ impl Subject {
     }
 
     fn delivered(&self) -> anyhow::Result<u64> {
-        let token = self
-            .run
-            .token(Role::Operate)?
-            .context("there is no token")?;
-        let log = RemoteLog::new(&format!("http://{}", self.addresses.private), token)?;
-        let routes = block_on(async { Ok(log.routes().await?) })?;
+        let routes = self.routes()?;
         Ok(routes.iter().map(|route| route.delivered).sum())
+    }
+
+    /// Its routes, as an operator sees them.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn routes(&self) -> anyhow::Result<Vec<RouteStatus>> {
+        let log = self.operator()?;
+        block_on(async { Ok(log.routes().await?) })
+    }
+
+    /// Its log, as an operator sees it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn facts(&self) -> anyhow::Result<LogView> {
+        let log = self.operator()?;
+        block_on(async { Ok(log.facts().await?) })
+    }
+
+    fn operator(&self) -> anyhow::Result<RemoteLog> {
+        let token = self.run.token(Role::Operate)?;
+        let token = token.context("there is no token")?;
+        Ok(RemoteLog::new(
+            &format!("http://{}", self.addresses.private),
+            token,
+        )?)
+    }
+
+    /// Memory of the receiver's process.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn memory(&self) -> anyhow::Result<Memory> {
+        Memory::of(self.server.child.id())
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The error, with the last of what the server said.
@@ -255,6 +347,72 @@ impl Subject {
     /// # Errors
     /// When it does not end.
     pub fn stop(mut self) -> anyhow::Result<()> {
+        self.stop_worker()?;
+        self.server.end()
+    }
+}
+
+impl Drop for Subject {
+    fn drop(&mut self) {
+        for process in self.worker.iter_mut().chain([&mut self.server]) {
+            // not yet waited for, so the number is still its own
+            if matches!(process.child.try_wait(), Ok(None)) {
+                process.signal(Signal::TERM);
+                std::thread::sleep(Duration::from_millis(200));
+                let _ = process.child.kill();
+                let _ = process.child.wait();
+            }
+        }
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn command(system: System, workers: usize) -> Vec<String> {
+    let words: &[&str] = match system {
+        System::NoLog => &["bench-server", "--log", "none"],
+        System::File => &["bench-server", "--log", "file"],
+        System::CreelWorkers => &["up", "--workers", &workers.to_string()],
+        System::Creel | System::Bare => &["receiver"],
+    };
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+/// A child process of this executable.
+struct Process {
+    child: Child,
+    /// It ends when this does: with this process, however that ends.
+    _lifeline: UnixStream,
+}
+
+impl Process {
+    fn start(dir: &Path, arguments: &[String]) -> anyhow::Result<Self> {
+        let (lifeline, theirs) = lifeline::pair()?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(arguments)
+            .arg("--supervised")
+            .arg("--config")
+            .arg(dir.join(CONFIG))
+            .env_remove("CREEL_RUN_DIR")
+            .env_remove("CREEL_RECEIVER")
+            .env_remove("CREEL_TOKEN")
+            .env("CREEL_LOG", "warn")
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .context("cannot start this executable")?;
+        lifeline::hand_over_none(&lifeline)?;
+        Ok(Self {
+            child,
+            _lifeline: lifeline,
+        })
+    }
+
+    fn end(&mut self) -> anyhow::Result<()> {
         self.signal(Signal::TERM);
         let began = Instant::now();
         while self.child.try_wait()?.is_none() {
@@ -271,16 +429,27 @@ impl Subject {
     }
 }
 
-impl Drop for Subject {
-    fn drop(&mut self) {
-        // not yet waited for, so the number is still its own
-        if matches!(self.child.try_wait(), Ok(None)) {
-            self.signal(Signal::TERM);
-            std::thread::sleep(Duration::from_millis(200));
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        }
-        let _ = fs::remove_dir_all(&self.dir);
+/// Resident memory of a process, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Memory {
+    /// Just now.
+    pub now: u64,
+    /// The most it ever was.
+    pub peak: u64,
+}
+
+impl Memory {
+    /// `VmRSS` and `VmHWM` of `/proc/PID/status` (proc_pid_status(5)).
+    fn of(pid: u32) -> anyhow::Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+        let bytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kib * 1024)
+        };
+        let now = bytes("VmRSS:").context("no memory is told of")?;
+        let peak = bytes("VmHWM:").context("no memory is told of")?;
+        Ok(Self { now, peak })
     }
 }
 

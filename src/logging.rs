@@ -16,7 +16,12 @@ pub enum LogFormat {
 
 /// Starts logging. The filter is `CREEL_LOG` in the syntax of `RUST_LOG`; default `info`.
 pub fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("CREEL_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let asked = std::env::var("CREEL_LOG").unwrap_or_default();
+    let (filter, wrong) = match EnvFilter::try_new(&asked) {
+        Ok(filter) if !asked.trim().is_empty() => (filter, None),
+        Ok(_) => (EnvFilter::new("info"), None),
+        Err(error) => (EnvFilter::new("info"), Some(error)),
+    };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
@@ -28,5 +33,8 @@ pub fn start(format: LogFormat) {
             .with_target(false)
             .init(),
         LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+    if let Some(error) = wrong {
+        tracing::warn!(%error, "CREEL_LOG is not understood; logging as with `info`");
     }
 }

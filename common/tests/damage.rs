@@ -1,4 +1,5 @@
 //! What a block that cannot be read does to everything else: nothing.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

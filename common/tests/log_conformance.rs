@@ -1,4 +1,5 @@
 //! The log's behaviours over the engine in memory and over sled.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
 use std::future::Future;

@@ -1,4 +1,5 @@
 //! What the removal of a volume leaves to be lent.
+#![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;

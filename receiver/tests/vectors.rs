@@ -128,7 +128,7 @@ fn every_provider_and_every_option_is_documented() {
 /// The fenced blocks of a page in a language.
 fn blocks<'a>(page: &'a str, language: &str) -> Vec<&'a str> {
     let opening = format!("```{language}\n");
-    let parts: Vec<&str> = page.split(&opening as &str).skip(1).collect();
+    let parts: Vec<&str> = page.split(opening.as_str()).skip(1).collect();
     let block = |part: &&'a str| part.split("```").next().unwrap();
     parts.iter().map(block).collect()
 }

@@ -235,7 +235,7 @@ pub static LOG: Section = section(
             "retention",
             seconds(0, 3650 * DAY),
             Default(r#""7d""#),
-            "How long settled deliveries are kept; gives way when the disk fills. What is not settled is never removed by age.",
+            "How long settled deliveries are kept. What is not settled is never removed by age.",
         ),
         key(
             "volume",

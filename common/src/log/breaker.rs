@@ -45,6 +45,11 @@ impl Breaker {
         {
             self.state = State::Probing { pause };
         }
+        self.limit_now()
+    }
+
+    /// The same as it stood when it was last asked.
+    pub fn limit_now(&self) -> usize {
         match self.state {
             State::Closed { .. } => usize::MAX,
             State::Open { .. } => 0,

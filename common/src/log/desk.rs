@@ -190,8 +190,6 @@ impl Desk {
 
     fn handle(&mut self, command: Command) -> Result<(), EngineError> {
         self.stirred = true;
-        // whoever asks is answered as of now
-        self.expire();
         match command {
             Command::Bell | Command::Close(_) => {}
             Command::Lease(request, reply) => self.lease(request, reply)?,
@@ -200,6 +198,8 @@ impl Desk {
             }
             Command::Settle(lease, settled, reply) => self.settle(lease, settled, reply),
             Command::Act(act) => {
+                // whoever asks is answered as of now; a worker's word that was waiting meanwhile counts
+                self.expire();
                 // what it reads from the state store must be there
                 self.commit(false)?;
                 act(self);
@@ -337,6 +337,7 @@ impl Desk {
             return Ok(());
         }
         self.kept_house = now.mono;
+        self.lender.forget_ended(now);
         // no volume goes before the cursors that let it go are durable
         self.commit(true)?;
         self.retention
@@ -350,7 +351,10 @@ impl Desk {
     pub fn commit(&mut self, all: bool) -> Result<(), EngineError> {
         let mut effects = std::mem::take(&mut self.effects);
         self.lender.write(all, &mut effects.batch);
-        attempts::keep(&*self.engine, &effects.attempts)?;
+        if let Err(error) = attempts::keep(&*self.engine, &effects.attempts) {
+            // nothing depends on them
+            tracing::error!(%error, "attempts could not be kept");
+        }
         if !effects.batch.is_empty() {
             let began = Instant::now();
             self.engine.commit(&effects.batch)?;

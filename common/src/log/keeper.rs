@@ -1,6 +1,7 @@
 //! The keeper: one thread for what must not hold up commits or leases: writing
 //! runs of keys, removing volumes, looking at free space.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -99,24 +100,36 @@ impl Keeper {
 }
 
 fn run(charge: &Charge, inbox: &Receiver<Task>) {
+    let mut frozen = VecDeque::new();
     loop {
         match inbox.recv_timeout(LOOK) {
-            Ok(Task::Keys(frozen)) => write_keys(charge, &frozen),
+            Ok(Task::Keys(table)) => frozen.push_back(table),
             Ok(Task::Remove(number)) => remove(charge, number),
             Err(RecvTimeoutError::Timeout) => charge.gate.look(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
+        // in order: a later run says that all keys before its end are in runs
+        while let Some(table) = frozen.front()
+            && write_keys(charge, table)
+        {
+            frozen.pop_front();
+        }
     }
 }
 
-fn write_keys(charge: &Charge, frozen: &Frozen) {
-    let Some(runs) = &charge.runs else { return };
+/// Whether it is done with.
+fn write_keys(charge: &Charge, frozen: &Frozen) -> bool {
+    let Some(runs) = &charge.runs else {
+        return true;
+    };
     let window = u64::try_from(charge.window_max.as_millis()).unwrap_or(u64::MAX);
     let expired = Timestamp(charge.clock.wall().millis().saturating_sub(window));
     if let Err(error) = runs.write(frozen, expired) {
         // the table stays in memory and its volumes stay on disk
         tracing::error!(%error, "idempotency keys could not be written");
     }
+    // a merge may have failed after the table was written
+    runs.end() >= frozen.end
 }
 
 fn remove(charge: &Charge, number: u64) {

@@ -128,6 +128,8 @@ pub struct Lane {
     touched: bool,
     /// The last look at new deliveries was cut short and may have missed some.
     unfinished: bool,
+    /// Waiting entries whose deliveries the log cannot read: dead with the next batch.
+    unreadable: Vec<(Timestamp, Offset, DeadRecord)>,
 }
 
 impl Lane {
@@ -164,6 +166,7 @@ impl Lane {
             moved: false,
             touched: false,
             unfinished: false,
+            unreadable: Vec::new(),
         }
     }
 
@@ -268,8 +271,10 @@ impl Lane {
                 break;
             }
             let Some(record) = self.read(shelf, offset)? else {
-                // it stays in the store, and is looked for again after a restart
                 self.due.take(due, offset);
+                self.unreadable
+                    .push((due, offset, self.unreadable_letter(entry, now)));
+                self.touched = true;
                 continue;
             };
             if !basket.fits(&record) {
@@ -551,6 +556,19 @@ impl Lane {
         }
     }
 
+    fn unreadable_letter(&self, entry: WaitingRecord, now: Now) -> DeadRecord {
+        DeadRecord {
+            died_at: now.wall,
+            attempts: entry.attempts,
+            reason: "the log cannot read it".to_owned(),
+            status: None,
+            source: self.record.source.clone(),
+            event_type: None,
+            received_at: entry.received_at,
+            generation: entry.generation,
+        }
+    }
+
     /// Gives a dead letter fresh attempts, due now.
     pub fn revive(
         &mut self,
@@ -609,6 +627,12 @@ impl Lane {
 
     /// Writes the cursor into a batch, if something came down, or with `all` if it has moved at all.
     pub fn write(&mut self, all: bool, batch: &mut StateBatch) {
+        for (due, offset, letter) in std::mem::take(&mut self.unreadable) {
+            state::remove_waiting(batch, &self.name, (due, offset));
+            batch.put(state::dead_key(&self.name, offset), state::encoded(&letter));
+            self.waiting = self.waiting.saturating_sub(1);
+            self.dead += 1;
+        }
         if self.touched || (all && self.moved) {
             batch.put(state::place_key(&self.name), self.place().encode());
             (self.touched, self.moved) = (false, false);
@@ -633,10 +657,11 @@ impl Lane {
         if let Some(next_at) = self.rate.as_ref().and_then(Rate::held_until) {
             return Some(next_at);
         }
-        if self.air.len() >= config.open_max as usize {
+        let open_max = (config.open_max as usize).min(AIR_MAX);
+        if self.air.len() >= open_max.min(self.breaker.limit_now()) {
             return None;
         }
-        if self.unfinished {
+        if self.unfinished || !self.returned.is_empty() {
             return Some(now.mono);
         }
         self.due

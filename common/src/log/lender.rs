@@ -10,7 +10,7 @@
 //!                                          └◄──────── reprocess ─────────┘
 //! ```
 //!
-//! It holds no clock and no dice, and never waits: its owner ([`desk`](super::desk))
+//! It holds no clock and no dice, and never waits: its owner (`desk`)
 //! hands in both and writes the changes it asks for.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -28,7 +28,7 @@ use crate::log::{
 use crate::outcome::Verdict;
 
 /// Ended leases are remembered this long, so that a repeated settle can be told from a stale one.
-const ENDED_KEPT: Duration = Duration::from_secs(600);
+const ENDED_KEPT: Duration = Duration::from_secs(120);
 /// Most leases one worker's request may hold open; beyond it nothing is lent to it.
 const LEASES_MAX: usize = 65_536;
 
@@ -208,10 +208,7 @@ impl Lender {
     /// # Errors
     /// [`WorkError::Stale`].
     pub fn extend(&mut self, lease: u64, now: Now) -> Result<Duration, WorkError> {
-        let held = self
-            .leases
-            .get_mut(&lease)
-            .filter(|held| held.ends > now.mono);
+        let held = self.leases.get_mut(&lease);
         held.ok_or(WorkError::Stale(lease))?.ends = now.mono + self.lease_time;
         Ok(self.lease_time)
     }
@@ -230,11 +227,8 @@ impl Lender {
         dice: &mut dyn FnMut() -> f64,
         effects: &mut Effects,
     ) -> Result<(), WorkError> {
-        let Some(held) = self
-            .leases
-            .get_mut(&lease)
-            .filter(|held| held.ends > now.mono)
-        else {
+        // a lease holds until `expire` has ended it: a word that waited in line is not late
+        let Some(held) = self.leases.get_mut(&lease) else {
             return if self.ended.contains_key(&lease) {
                 Ok(())
             } else {
@@ -276,6 +270,11 @@ impl Lender {
         Some(held)
     }
 
+    /// Forgets leases that ended long ago.
+    pub fn forget_ended(&mut self, now: Now) {
+        self.ended.retain(|_, forget| *forget > now.mono);
+    }
+
     /// Ends the leases whose time is over: each of their deliveries is a lost try.
     pub fn expire(
         &mut self,
@@ -284,7 +283,6 @@ impl Lender {
         dice: &mut dyn FnMut() -> f64,
         effects: &mut Effects,
     ) {
-        self.ended.retain(|_, forget| *forget > now.mono);
         let over: Vec<u64> = self
             .leases
             .iter()

@@ -179,10 +179,14 @@ impl LocalLog {
             clock: around.clock,
         };
         let on_failure = around.on_failure;
+        let failed = on_failure.clone();
+        let guard = || Guard(gate.clone(), on_failure.clone());
         let threads = vec![
-            spawn("committer", move || committer.run(&intake_inbox))?,
-            spawn("desk", move || desk_state.run(&desk_inbox, &*on_failure))?,
-            spawn("keeper", move || keep(charge))?,
+            spawn("committer", guard(), move || committer.run(&intake_inbox))?,
+            spawn("desk", guard(), move || {
+                desk_state.run(&desk_inbox, &*failed);
+            })?,
+            spawn("keeper", guard(), move || keep(charge))?,
         ];
         Ok(Arc::new(Self {
             engine,
@@ -501,10 +505,32 @@ fn rule(source: &config::Source) -> (String, SourceRule) {
     )
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, EngineError> {
+/// Stops the log when the thread that holds it panics: half a log would go on acknowledging, or
+/// look ready, while nothing is delivered.
+struct Guard(Arc<Gate>, Arc<dyn Fn(&EngineError) + Send + Sync>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+            (self.1)(&EngineError::Failed(
+                "a thread of the log panicked".to_owned(),
+            ));
+        }
+    }
+}
+
+fn spawn(
+    name: &str,
+    guard: Guard,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, EngineError> {
     let thread = std::thread::Builder::new().name(format!("creel-{name}"));
     thread
-        .spawn(run)
+        .spawn(move || {
+            let _guard = guard;
+            run();
+        })
         .map_err(|e| EngineError::Failed(format!("cannot start the {name} thread: {e}")))
 }
 
@@ -552,7 +578,7 @@ fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, Engine
         sources: BTreeSet::new(),
         keys: KeyTable::default(),
     };
-    let covered = runs.map_or(0, Runs::end);
+    let covered = runs.map_or(0, Runs::recover_from);
     // the index of a block may be there though the block is not: what it held may be sent again
     let gaps = engine.gaps();
     let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
@@ -605,13 +631,15 @@ fn open_lanes(
         .map(|route| (route.name.as_str(), route))
         .collect();
     let lost_max = config.log.lost_max;
+    let state_lost = state_was_lost(engine, shelf)?;
     let known = state::routes(engine)?;
     let mut sources: BTreeSet<String> = known
         .iter()
         .map(|(_, record, _)| record.source.clone())
         .collect();
     let mut lanes = Vec::new();
-    for (name, record, place) in known {
+    for (name, record, mut place) in known {
+        operate::finish_rewind(engine, &name, &mut place)?;
         let route = configured.remove(name.as_str());
         if let Some(moved) = route.filter(|route| route.source != record.source) {
             return Err(EngineError::Unusable(format!(
@@ -639,7 +667,7 @@ fn open_lanes(
         .iter()
         .filter(|route| configured.contains_key(route.name.as_str()))
     {
-        let first_of_source = sources.insert(route.source.clone());
+        let first_of_source = sources.insert(route.source.clone()) || state_lost;
         lanes.push(begin_lane(
             engine,
             shelf,
@@ -650,6 +678,24 @@ fn open_lanes(
         )?);
     }
     Ok(lanes)
+}
+
+/// Whether the log holds deliveries but the state store has forgotten that it ever was one. Then no
+/// route can know what it had delivered, and starting anew "now" would pass over what it had not.
+fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineError> {
+    let known = engine.get(state::MARK)?.is_some();
+    let lost = !known && !engine.opened().created && shelf.spans().first().is_some();
+    if lost {
+        tracing::error!(
+            "the state store was lost: every route starts at the beginning again, \
+             and delivers again what it had delivered"
+        );
+    }
+    if !known {
+        let mark = Change::Put(state::MARK.to_vec(), Vec::new());
+        engine.commit(&StateBatch(vec![mark]))?;
+    }
+    Ok(lost)
 }
 
 fn begin_lane(

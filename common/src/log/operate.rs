@@ -9,6 +9,8 @@ use crate::log::{Actor, Audit, OperateError, Standing};
 
 /// Entries of the state store that are removed or moved in one batch.
 const STEP: usize = 2000;
+/// Longest text in the record of an act.
+const AUDIT_TEXT_BYTES_MAX: usize = 1024;
 
 fn no_route(route: &str) -> OperateError {
     OperateError::NotFound(format!("no route `{route}`"))
@@ -113,17 +115,17 @@ impl Desk {
     /// The cursor goes first: a crash in between leaves entries that are tried once more than
     /// needed, never a delivery that is in no place.
     pub fn rewind(&mut self, route: &str, to: Offset, actor: &Actor) -> Result<u64, OperateError> {
-        self.lender.lane(route).ok_or_else(|| no_route(route))?;
+        let lane = self.lender.lane(route).ok_or_else(|| no_route(route))?;
+        let before = lane.cursor().next();
         let oldest = self.shelf.spans().first().unwrap_or(self.shelf.height());
         let to = to.max(oldest);
-        self.lender.void(route);
-        let lane = self.lender.lane_mut(route).ok_or_else(|| no_route(route))?;
-        let before = lane.cursor().next();
         if to >= before {
             return Err(OperateError::Invalid(format!(
                 "route `{route}` is at offset {before}, not past {to}: nothing to rewind"
             )));
         }
+        self.lender.void(route);
+        let lane = self.lender.lane_mut(route).ok_or_else(|| no_route(route))?;
         lane.rewind(to);
         let record = state::encoded(lane.record());
         self.effects.batch.put(state::route_key(route), record);
@@ -275,9 +277,12 @@ impl Desk {
     fn record(&mut self, action: &str, subject: &str, count: u64, actor: &Actor) {
         let audit = Audit {
             at: self.now().wall,
-            actor: actor.clone(),
+            actor: Actor {
+                who: cut(&actor.who),
+                why: actor.why.as_deref().map(cut),
+            },
             action: action.to_owned(),
-            subject: subject.to_owned(),
+            subject: cut(subject),
             count,
         };
         tracing::info!(
@@ -293,6 +298,42 @@ impl Desk {
             .put(state::audit_key(self.next_audit), state::encoded(&audit));
         self.next_audit += 1;
     }
+}
+
+/// Finishes a rewind that a crash cut short: what waits or is dead at or above the cursor is looked
+/// at anew, and must not be in two places.
+///
+/// # Errors
+/// The engine's.
+pub fn finish_rewind(
+    engine: &dyn crate::engine::Engine,
+    route: &str,
+    place: &mut state::Place,
+) -> Result<(), EngineError> {
+    let range = (place.cursor.next(), Offset::MAX);
+    loop {
+        let waiting = state::waiting_offsets(engine, route, range, STEP)?;
+        let dead = state::dead(engine, route, range, STEP)?;
+        if waiting.is_empty() && dead.is_empty() {
+            return Ok(());
+        }
+        let mut batch = StateBatch::default();
+        for (offset, due) in &waiting {
+            state::remove_waiting(&mut batch, route, (*due, *offset));
+        }
+        for (offset, _) in &dead {
+            batch.remove(state::dead_key(route, *offset));
+        }
+        place.waiting = place.waiting.saturating_sub(waiting.len() as u64);
+        place.dead = place.dead.saturating_sub(dead.len() as u64);
+        batch.put(state::place_key(route), place.encode());
+        engine.commit(&batch)?;
+    }
+}
+
+/// A text as it fits into the record of an act.
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(AUDIT_TEXT_BYTES_MAX)].to_owned()
 }
 
 /// A batch that removes some of what a route that is gone left behind; `None` when nothing is left.

@@ -255,6 +255,7 @@ fn candidates(
         .filter(|o| *o >= from)
         .collect();
     offsets.sort_unstable();
+    offsets.dedup();
     let mut found = Vec::new();
     for offset in offsets {
         found.extend(state::dead_at(engine, route, offset)?.map(|letter| (offset, letter)));

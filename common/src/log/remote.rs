@@ -1,7 +1,7 @@
 //! The log seen over HTTP: what a worker or an operator's command holds.
 //!
 //! Leases and settlements travel in [`frames`], everything else as the JSON of
-//! [`wire`]. Connections are kept and reused. Nothing is retried here but what
+//! [`wire`](super::wire). Connections are kept and reused. Nothing is retried here but what
 //! never left this machine: a caller that gets `Unavailable` repeats the call,
 //! which is safe, because a lease request carries its own name and a settlement
 //! may be repeated by its holder.

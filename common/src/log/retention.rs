@@ -58,14 +58,12 @@ impl Retention {
         if self.clock_jumped(now) {
             return Ok(());
         }
-        let floor = lender
-            .lanes()
-            .map(|lane| lane.cursor().floor())
-            .min()
-            .unwrap_or(Offset::MAX);
         for volume in engine.volumes() {
-            if !volume.sealed || volume.end > floor {
+            if !volume.sealed {
                 break;
+            }
+            if self.is_ahead_of_a_route(&volume, lender, shelf) {
+                continue;
             }
             if !self.is_old(&volume, shelf, now)
                 || !self.is_settled(&volume, lender, shelf, engine)?
@@ -92,6 +90,15 @@ impl Retention {
             }
         }
         now.mono < self.paused_until
+    }
+
+    /// Whether a route has deliveries in it that it has not looked at, or has in the air.
+    fn is_ahead_of_a_route(&self, volume: &VolumeInfo, lender: &Lender, shelf: &Shelf) -> bool {
+        let spans = shelf.spans();
+        lender.lanes().any(|lane| {
+            let first = volume.first.max(lane.cursor().floor());
+            first < volume.end && spans.may_hold(first, volume.end, lane.bit())
+        })
     }
 
     fn is_old(&self, volume: &VolumeInfo, shelf: &Shelf, now: Now) -> bool {

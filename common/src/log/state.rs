@@ -7,6 +7,7 @@
 //! o route 0 offset        due                   to find a waiting entry by its offset
 //! d route 0 offset        DeadRecord
 //! s source                below this offset the source is not unrouted
+//! m                       there since the log was made
 //! a number, counting down  Audit
 //! ```
 
@@ -17,6 +18,9 @@ use crate::ids::Offset;
 use crate::log::codec;
 use crate::log::cursor::Cursor;
 use crate::time::Timestamp;
+
+/// There from the log's first start on: a store without it has been lost.
+pub const MARK: &[u8] = b"m";
 
 /// Longest reason that is kept with a dead letter.
 pub const REASON_BYTES_MAX: usize = 512;

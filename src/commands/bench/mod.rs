@@ -49,6 +49,10 @@ pub struct Args {
     /// Seconds measured for each row, after one second to warm up
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=3600))]
     seconds: u16,
+    /// Go through all of it so many times and keep the median of each row, where the machine has
+    /// other things to do
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=99))]
+    rounds: u16,
     /// Size of bodies in bytes
     #[arg(long, value_name = "BYTES", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(128..=16 << 20))]
     size: u32,
@@ -98,9 +102,11 @@ fn compare(args: &Args) -> anyhow::Result<()> {
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let rows = report::medians(rows);
     let report = Report {
         body_bytes: args.size as usize,
         seconds: f64::from(args.seconds),
+        rounds: args.rounds,
         cores: std::thread::available_parallelism().map_or(1, usize::from),
         dir: parent
             .canonicalize()
@@ -135,14 +141,16 @@ fn plan(args: &Args) -> Vec<(System, usize)> {
     if args.workers > 0 && !systems.contains(&System::CreelWorkers) {
         systems.push(System::CreelWorkers);
     }
-    args.connections
+    let round: Vec<(System, usize)> = args
+        .connections
         .iter()
         .flat_map(|&connections| {
             systems
                 .iter()
                 .map(move |&system| (system, usize::from(connections)))
         })
-        .collect()
+        .collect();
+    round.repeat(usize::from(args.rounds))
 }
 
 fn signed_bodies(bench: &Bench, size: usize, run: u64) -> anyhow::Result<Vec<SignedBody>> {

@@ -103,6 +103,8 @@ pub struct Report {
     pub body_bytes: usize,
     /// Seconds measured per row.
     pub seconds: f64,
+    /// How often each row was measured; it is the median of them.
+    pub rounds: u16,
     /// Processors of this machine.
     pub cores: usize,
     /// Where the files were.
@@ -111,6 +113,26 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Comparisons.
     pub ratios: Vec<Ratio>,
+}
+
+/// Of all rows of one system at one number of connections the one with the median of acks/s, in
+/// the order in which they came first.
+pub fn medians(rows: Vec<Row>) -> Vec<Row> {
+    let mut groups: Vec<Vec<Row>> = Vec::new();
+    for row in rows {
+        let same = |group: &&mut Vec<Row>| {
+            group[0].system == row.system && group[0].connections == row.connections
+        };
+        match groups.iter_mut().find(same) {
+            Some(group) => group.push(row),
+            None => groups.push(vec![row]),
+        }
+    }
+    let median = |mut group: Vec<Row>| {
+        group.sort_by(|a, b| a.acks_per_second.total_cmp(&b.acks_per_second));
+        group.swap_remove(group.len() / 2)
+    };
+    groups.into_iter().map(median).collect()
 }
 
 /// Compares the rows of each number of connections.
@@ -167,9 +189,13 @@ pub fn text(report: &Report) -> String {
         ]);
     }
     let mut text = format!(
-        "{} byte bodies, {:.0} s each, {} cores, in {}\n\n{}\n\n{}\n",
+        "{} byte bodies, {:.0} s each{}, {} cores, in {}\n\n{}\n\n{}\n",
         report.body_bytes,
         report.seconds,
+        match report.rounds {
+            1 => String::new(),
+            n => format!(" (median of {n})"),
+        },
         report.cores,
         report.dir,
         sheet.text(),
@@ -222,6 +248,24 @@ mod tests {
             server_cpu_us: None,
             drained_per_second: None,
         }
+    }
+
+    #[test]
+    fn a_row_of_several_rounds_is_their_median() {
+        let rows = [
+            row(System::File, 10.0, 1.0),
+            row(System::Creel, 3.0, 1.0),
+            row(System::File, 30.0, 1.0),
+            row(System::Creel, 1.0, 1.0),
+            row(System::File, 20.0, 1.0),
+            row(System::Creel, 2.0, 1.0),
+        ];
+        let medians = medians(rows.to_vec());
+        let found: Vec<_> = medians
+            .iter()
+            .map(|r| (r.system, r.acks_per_second))
+            .collect();
+        assert_eq!(found, [(System::File, 20.0), (System::Creel, 2.0)]);
     }
 
     #[test]

@@ -21,6 +21,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 use creel_common::log::{Actor, Find, Operate, PAGE_MAX, RouteStatus, Selection};
 
+use indicatif::ProgressBar;
+use tokio::task::JoinHandle;
+
 use self::event::Kind;
 use self::ledger::{Closed, Ledger, Logged, Route, digest};
 use self::scene::{SENDERS, Scene};
@@ -152,10 +155,12 @@ impl Stage {
         );
         let senders = Senders::new(service.addresses.public, events)?;
         let sending = tokio::spawn(senders.clone().run());
-        let watched = watch(senders.clone(), total);
-        self.disturb(args, service, &senders, total).await?;
+        let bar = progress(total, "sending");
+        let watched = watch(senders.clone(), total, bar.clone());
+        self.disturb(args, service, &senders, total, &bar).await?;
         sending.await.context("the senders panicked")??;
         watched.abort();
+        bar.finish_and_clear();
         say(
             args,
             &format!(
@@ -193,7 +198,9 @@ impl Stage {
         service: &mut Service,
         senders: &Senders,
         total: u64,
+        bar: &ProgressBar,
     ) -> anyhow::Result<()> {
+        let say = |text: &str| bar.suspend(|| say(args, text));
         // all connections busy, so that requests are under way when it dies
         senders.until_answered(total * 7 / 20).await;
         senders.hurry(true);
@@ -201,20 +208,17 @@ impl Stage {
         let killed = service.kill_receiver()?;
         senders.hurry(false);
         let at = Instant::now();
-        say(args, &format!("receiver (process {killed}) killed with -9"));
+        say(&format!("receiver (process {killed}) killed with -9"));
         service.until_ready_again(killed).await?;
-        say(
-            args,
-            &format!("receiver ready again after {}", length(at.elapsed())),
-        );
+        say(&format!(
+            "receiver ready again after {}",
+            length(at.elapsed())
+        ));
         tokio::time::sleep(FAILS_ON).await;
-        say(
-            args,
-            &format!(
-                "`flaky` works now, after {} errors",
-                count(self.flaky.failed())
-            ),
-        );
+        say(&format!(
+            "`flaky` works now, after {} errors",
+            count(self.flaky.failed())
+        ));
         self.flaky.cure();
         Ok(())
     }
@@ -296,14 +300,12 @@ impl Stage {
     }
 }
 
-fn watch(senders: Arc<Senders>, total: u64) -> tokio::task::JoinHandle<()> {
+fn watch(senders: Arc<Senders>, total: u64, bar: ProgressBar) -> JoinHandle<()> {
     tokio::spawn(async move {
-        let bar = progress(total, "sending");
         while senders.answered() < total {
             bar.set_position(senders.answered());
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        bar.finish_and_clear();
     })
 }
 

@@ -24,8 +24,10 @@ pub struct Launch<'a> {
     pub arguments: Vec<OsString>,
     /// Its standard input: its end of the lifeline.
     pub lifeline: OwnedFd,
-    /// What its log lines begin with; `None` passes them on as they are.
-    pub prefix: Option<String>,
+    /// Its name, which its log lines are passed on with.
+    pub name: String,
+    /// Its log lines are JSON objects.
+    pub json: bool,
 }
 
 /// A child that runs.
@@ -52,7 +54,7 @@ impl Child {
             .with_context(|| format!("cannot start {}", launch.executable.display()))?;
         let pid = process.id().context("the child has ended already")?;
         if let Some(lines) = process.stderr.take() {
-            tokio::spawn(pass_on(lines, launch.prefix));
+            tokio::spawn(pass_on(lines, launch.name, launch.json));
         }
         Ok(Self { process, pid })
     }
@@ -77,7 +79,7 @@ impl Child {
     }
 }
 
-async fn pass_on(from: impl AsyncRead + Unpin, prefix: Option<String>) {
+async fn pass_on(from: impl AsyncRead + Unpin, name: String, json: bool) {
     let mut from = BufReader::new(from);
     let mut line = Vec::new();
     loop {
@@ -92,11 +94,35 @@ async fn pass_on(from: impl AsyncRead + Unpin, prefix: Option<String>) {
         }
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end_matches('\n');
-        let mut err = anstream::stderr().lock();
         // nowhere to complain to when stderr is gone
-        let _ = match &prefix {
-            Some(prefix) => writeln!(err, "{} {text}", paint(DIM, &format!("{prefix:<9}│"))),
-            None => writeln!(err, "{text}"),
-        };
+        let _ = writeln!(anstream::stderr(), "{}", named(text, &name, json));
+    }
+}
+
+/// A log line with the name of its process: a field of an object, or in front.
+fn named(line: &str, name: &str, json: bool) -> String {
+    match line.strip_prefix('{') {
+        Some(rest) if json => format!("{{\"process\":\"{name}\",{rest}"),
+        _ => format!("{} {line}", paint(DIM, &format!("{name:<9}│"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::named;
+
+    #[test]
+    fn an_object_stays_one_and_says_whose_it_is() {
+        let line = named(r#"{"level":"INFO"}"#, "worker-1", true);
+        let object: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        assert_eq!(
+            (&object["process"], &object["level"]),
+            (&"worker-1".into(), &"INFO".into())
+        );
+        let text = named("thread panicked", "worker-1", true);
+        assert!(
+            text.contains("worker-1") && text.ends_with(" thread panicked"),
+            "{text}"
+        );
     }
 }

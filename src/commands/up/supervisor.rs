@@ -31,7 +31,7 @@ pub struct Plan {
     pub executable: PathBuf,
     /// Arguments every child gets.
     pub shared: Vec<OsString>,
-    /// Log lines are JSON and get no prefix.
+    /// Log lines are JSON objects.
     pub json: bool,
     /// Receivers the workers lease from.
     pub receivers: Vec<String>,
@@ -300,7 +300,8 @@ fn start(plan: &Plan, seat: Seat) -> anyhow::Result<(Child, tokio::net::UnixStre
         executable: &plan.executable,
         arguments,
         lifeline: theirs,
-        prefix: (!plan.json).then(|| seat.name()),
+        name: seat.name(),
+        json: plan.json,
     })?;
     if seat == Seat::Receiver {
         let listeners = &plan.sockets.listeners;

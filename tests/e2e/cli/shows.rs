@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::faults::alone;
 use crate::harness::{Process, Site};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_demo_adds_up_and_leaves_nothing_behind() {
+    let _alone = alone().await;
     let site = Site::new("", "");
     let mut command = site.creel(&["demo", "--deliveries", "600", "--json"]);
     command.env("TMPDIR", site.root());
@@ -43,6 +45,7 @@ async fn the_demo_adds_up_and_leaves_nothing_behind() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_bench_measures_every_system_and_compares_them() {
+    let _alone = alone().await;
     let site = Site::new("", "");
     let command = site.creel(&[
         "bench",

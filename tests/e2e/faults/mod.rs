@@ -23,8 +23,8 @@ fn scale<T>(short: T, long: T) -> T {
     if long_form { long } else { short }
 }
 
-/// Held by a fault test while it runs.
-async fn alone() -> MutexGuard<'static, ()> {
+/// Held by a test that loads both cores or measures times, while it runs.
+pub async fn alone() -> MutexGuard<'static, ()> {
     static ONE: Mutex<()> = Mutex::const_new(());
     ONE.lock().await
 }

@@ -110,7 +110,7 @@ fn from_fault_to_end(trace: &Path) -> Duration {
     let fault = lines
         .find(|line| line.ends_with(b"(INJECTED)"))
         .expect("an injected error");
-    let end = lines.last().map_or_else(|| time(fault), time);
+    let end = lines.next_back().map_or_else(|| time(fault), time);
     Duration::from_secs_f64((end - time(fault)).max(0.0))
 }
 

@@ -31,7 +31,7 @@ pub use load::Load;
 pub use log_reader::{export, salvage, verify};
 pub use marker::Marker;
 pub use process::{Exit, Process};
-pub use receiver::Receiver;
+pub use receiver::{Receiver, StartFailed};
 pub use seed::Seed;
 pub use sink::{Answer, Arrival, Sink};
 pub use site::{Role, Site};

@@ -83,7 +83,7 @@ public_url = "https://hooks.example.com"
 [log]
 engine    = "sled"
 path      = "data"
-retention = "7d"                  # settled history; gives way when the disk fills
+retention = "7d"                  # settled history
 
 [sources.github]
 provider = "github"

@@ -81,6 +81,11 @@ pub(super) fn open(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError>
 fn open_untidied(path: &Path, cache_bytes: u64) -> Result<sled::Db, OpenError> {
     tidy_before(path)?;
     wait_until_free(&path.join("db")).map_err(failed(path))?;
+    // sled panics where it cannot start a thread; that must not pass for damage
+    let thread = std::thread::Builder::new()
+        .spawn(|| ())
+        .map_err(failed(path))?;
+    let _ = thread.join();
     let config = sled::Config::new()
         .path(path)
         .segment_size(SEGMENT_BYTES)

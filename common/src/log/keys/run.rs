@@ -65,6 +65,8 @@ pub struct Runs {
     written: AtomicU64,
     /// Deliveries that the disk lost: a sender that sends one of them again is no repeat.
     lost: Vec<Gap>,
+    /// A run could not be used: what it held has to be read from the log again.
+    incomplete: bool,
 }
 
 impl Runs {
@@ -76,13 +78,15 @@ impl Runs {
     pub fn open(directory: &Path, lost: Vec<Gap>) -> Result<Self, RunError> {
         let io = |error| RunError::Io(directory.to_owned(), error);
         std::fs::create_dir_all(directory).map_err(io)?;
-        let mut runs = Vec::new();
+        let (mut runs, mut incomplete) = (Vec::new(), false);
         for entry in std::fs::read_dir(directory).map_err(io)? {
             let path = entry.map_err(io)?.path();
             match Run::open(&path) {
                 Ok(run) => runs.push(Arc::new(run)),
+                Err(error @ RunError::Io(..)) => return Err(error),
                 Err(error) => {
                     tracing::warn!(%error, "removing an unusable run of idempotency keys");
+                    incomplete |= path.extension().is_some_and(|extension| extension == "run");
                     std::fs::remove_file(&path).map_err(io)?;
                 }
             }
@@ -93,6 +97,7 @@ impl Runs {
             runs: RwLock::new(Arc::new(runs)),
             written: AtomicU64::new(0),
             lost,
+            incomplete,
         })
     }
 
@@ -101,7 +106,12 @@ impl Runs {
         self.lost = lost;
     }
 
-    /// All keys below this offset are in the runs. Runs before a lost one do not count.
+    /// Keys from this offset on have to be read from the log's indexes after opening.
+    pub fn recover_from(&self) -> Offset {
+        if self.incomplete { 0 } else { self.end() }
+    }
+
+    /// All keys below this offset are in the runs, but for what a damaged run held.
     pub fn end(&self) -> Offset {
         self.runs.read().last().map_or(0, |run| run.end)
     }
@@ -154,8 +164,12 @@ impl Runs {
         let run = self.write_run(keys.len() as u64, frozen.end, keys.into_iter())?;
         let mut runs = (**self.runs.read()).clone();
         runs.push(run);
-        *self.runs.write() = Arc::new(runs);
-        self.written.fetch_add(1, Ordering::AcqRel);
+        {
+            // seen together: whoever finds these keys covered knows that it has to ask again
+            let mut current = self.runs.write();
+            *current = Arc::new(runs);
+            self.written.fetch_add(1, Ordering::AcqRel);
+        }
         self.merge(expired)
     }
 

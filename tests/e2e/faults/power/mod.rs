@@ -16,6 +16,9 @@ use super::{alone, scale};
 use crate::harness::{Load, Seed, Sizes, strace_or_left_out};
 use crate::trace::Cut;
 
+/// A first start makes at least so many syncs on its main thread.
+const SYNCS_OF_A_START: u32 = 24;
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_power_cut_loses_nothing_that_was_acknowledged_one_at_a_time() {
     let load = Load::new(1, Sizes::Between(100, 300));
@@ -51,11 +54,11 @@ async fn a_power_cut_after_starts_that_were_killed_loses_nothing() {
     }
     let _alone = alone().await;
     let mut rng = Seed::of("power cuts, killed starts").rng();
-    let (runs, points) = scale((5, 4), (50, 8));
+    let (runs, points) = scale((5, 4), (SYNCS_OF_A_START, 8));
     let mut cuts = Cut::default();
     for run in 1..=runs {
-        let first = scale(rng.random_range(1..=50), run);
-        let kills = [first, rng.random_range(1..=50)];
+        let first = scale(rng.random_range(1..=SYNCS_OF_A_START), run);
+        let kills = [first, rng.random_range(1..=SYNCS_OF_A_START)];
         let load = Load::new(4, Sizes::Fixed(500));
         let recording = Recording::of_killed_starts(load, &kills, 20).await;
         println!(

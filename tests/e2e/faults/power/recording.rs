@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,9 @@ use rand::rngs::StdRng;
 
 use crate::faults::audit::{Audit, audit};
 use crate::faults::scale;
-use crate::harness::{Load, Process, Receiver, Role, Site, Strace, eventually, json_lines};
+use crate::harness::{
+    Load, Process, Receiver, Role, Site, StartFailed, Strace, eventually, json_lines,
+};
 use crate::trace::{Acked, Cut, Disk, History, Snapshot, Tick, Trust, differences};
 
 /// Every so many cuts a receiver is started on what is left and takes more.
@@ -128,10 +131,17 @@ impl Recording {
             let into = site.path(&format!("start-{nth}.trace"));
             let what = format!("fsync,fdatasync:signal=SIGKILL:when={kill}");
             traces.push(into.clone());
-            if let Ok(mut later) = Receiver::bind(&site, Some(&Strace::Inject { what, into })).await
-            {
-                later.kill().await;
-            }
+            let strace = Strace::Inject { what, into };
+            let killed = Receiver::bind(&site, Some(&strace)).await;
+            let Err(StartFailed(exit)) = killed else {
+                panic!("a start needs fewer than {kill} syncs");
+            };
+            assert_eq!(
+                exit.status.signal(),
+                Some(9),
+                "killed by strace: {}",
+                exit.stderr
+            );
         }
         let (mut receiver, trace) = traced(&site).await;
         let acked = load.push(receiver.public, deliveries).await;

@@ -1,7 +1,7 @@
 //! `http`: one request per delivery, to a fixed URL.
 //!
-//! The status decides: see [`status`]. Redirects are not followed, proxies are
-//! not asked, and an address is checked when it is connected to: see [`guard`].
+//! The status decides: see `status`. Redirects are not followed, proxies are
+//! not asked, and an address is checked when it is connected to: see `guard`.
 //! The body of the answer is for people only; 4 KiB of it are read and nothing
 //! depends on them.
 

@@ -1,0 +1,210 @@
+//! What retention removes and what it leaves alone, and a disk that is nearly full.
+#![cfg(feature = "testkit")]
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use creel_common::attempt::Report;
+use creel_common::config::{self, Config, Known};
+use creel_common::engine::memory::{MemoryEngine, MemorySettings};
+use creel_common::engine::{Engine, Space};
+use creel_common::ids::Offset;
+use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::{
+    AppendError, Intake, LeaseRequest, Operate, Settled, Unobserved, Want, Work,
+};
+use creel_common::outcome::Outcome;
+use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::sample;
+use creel_common::time::Clock;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Every delivery fills a volume of its own.
+const VOLUMES_OF_ONE: MemorySettings = MemorySettings {
+    volume_bytes: 1000,
+    attempts_bytes: 1 << 20,
+    block_bytes_best: 28 * 1024,
+};
+
+fn config(routes: &[&str]) -> Config {
+    let mut text = "[log]\nengine = \"memory\"\nreserve = \"1MiB\"\nretention = \"1h\"\n\
+         [sources.s]\nprovider = \"none\"\n[sources.unrouted]\nprovider = \"none\"\n\
+         [destinations.d]\ntype = \"stdout\"\n"
+        .to_owned();
+    for route in routes {
+        text.push_str(&format!(
+            "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"{route}\"\n\
+             start = \"beginning\"\n"
+        ));
+    }
+    config::parse(&text, Path::new("creel.toml"), &Known::default()).unwrap()
+}
+
+struct Subject {
+    engine: Arc<MemoryEngine>,
+    log: Arc<LocalLog>,
+    clock: Arc<ManualClock>,
+}
+
+impl Subject {
+    fn open(engine: MemoryEngine, routes: &[&str]) -> Self {
+        let engine = Arc::new(engine);
+        let clock = Arc::new(ManualClock::default());
+        let around = Surroundings {
+            clock: clock.clone(),
+            dice: 1,
+            observer: Arc::new(Unobserved),
+            on_failure: Arc::new(|error| panic!("{error}")),
+        };
+        let log = LocalLog::open(engine.clone(), &config(routes), around).unwrap();
+        Self { engine, log, clock }
+    }
+
+    fn fresh(routes: &[&str]) -> Self {
+        Self::open(MemoryEngine::new(VOLUMES_OF_ONE, 5), routes)
+    }
+
+    async fn append(&self, source: &str) -> Result<Offset, AppendError> {
+        let delivery = sample::delivery(source, vec![b'x'; 2000], self.clock.wall());
+        Ok(self.log.append(delivery).await?.id.offset)
+    }
+
+    /// Leases up to `max_items` of a route and settles each as `outcome` says of its offset.
+    async fn settle(&self, route: &str, max_items: u32, outcome: impl Fn(Offset) -> Outcome) {
+        let request = LeaseRequest {
+            request: format!("{route} {max_items}"),
+            worker: "test".to_owned(),
+            wants: vec![Want {
+                route: route.to_owned(),
+                max_items,
+                max_bytes: 1 << 20,
+            }],
+            wait: Duration::ZERO,
+        };
+        for lease in self.log.lease(request).await.unwrap() {
+            let settled = lease.items.iter().map(|item| Settled {
+                offset: item.offset,
+                outcome: outcome(item.offset),
+                report: Report::default(),
+            });
+            self.log.settle(lease.id, settled.collect()).await.unwrap();
+        }
+    }
+
+    fn volumes(&self) -> Vec<Offset> {
+        let volumes = self.engine.volumes();
+        volumes.iter().map(|volume| volume.first).collect()
+    }
+
+    /// Waits until the volume of `gone` has been removed, and closes the log: all that was to be
+    /// removed with it has been removed then. Answers the first offsets of the volumes left.
+    async fn left_without(self, gone: Offset) -> Vec<Offset> {
+        let until = Instant::now() + Duration::from_secs(30);
+        while self.volumes().contains(&gone) {
+            assert!(Instant::now() < until, "{gone} is still there");
+            // whatever is asked makes the desk look at its clock
+            self.log.routes().await.unwrap();
+        }
+        self.log.clone().close().await.unwrap();
+        self.volumes()
+    }
+}
+
+#[tokio::test]
+async fn retention_removes_what_is_settled_on_every_route_and_nothing_else() {
+    let subject = Subject::fresh(&["r"]);
+    // sources are known by the span of 256 deliveries: the one without a route is in the second
+    for offset in 1..=260 {
+        let source = if offset == 257 { "unrouted" } else { "s" };
+        assert_eq!(subject.append(source).await, Ok(offset));
+    }
+    let outcome = |offset| match offset {
+        2 => Outcome::Reject,
+        3 => Outcome::Retry { after: None },
+        _ => Outcome::Delivered,
+    };
+    // 1 to 258 without 257
+    subject.settle("r", 257, outcome).await;
+    subject.clock.advance(2 * HOUR);
+    // 2 is dead, 3 waits, 257 has no route and 258 is in a span with it, 259 is pending, 260 is in
+    // the volume that is being written
+    assert_eq!(subject.left_without(256).await, [2, 3, 257, 258, 259, 260]);
+}
+
+#[tokio::test]
+async fn what_one_route_has_not_settled_is_kept_for_it() {
+    let subject = Subject::fresh(&["r", "slow"]);
+    for _ in 0..3 {
+        subject.append("s").await.unwrap();
+    }
+    subject.settle("r", 3, |_| Outcome::Delivered).await;
+    subject.settle("slow", 1, |_| Outcome::Delivered).await;
+    subject.clock.advance(2 * HOUR);
+    assert_eq!(subject.left_without(1).await, [2, 3]);
+}
+
+#[tokio::test]
+async fn settled_deliveries_are_kept_for_the_retention() {
+    let subject = Subject::fresh(&["r"]);
+    // times are known by the span of 256 deliveries
+    for _ in 1..=256 {
+        subject.append("s").await.unwrap();
+    }
+    subject.clock.advance(HOUR / 2);
+    for _ in 257..=258 {
+        subject.append("s").await.unwrap();
+    }
+    subject.settle("r", 258, |_| Outcome::Delivered).await;
+    subject.clock.advance(HOUR * 3 / 4);
+    assert_eq!(subject.left_without(256).await, [257, 258]);
+}
+
+#[tokio::test]
+async fn a_wall_clock_that_jumps_removes_nothing() {
+    let subject = Subject::fresh(&["r"]);
+    for _ in 0..2 {
+        subject.append("s").await.unwrap();
+    }
+    subject.settle("r", 2, |_| Outcome::Delivered).await;
+    subject.clock.jump(30 * 24 * HOUR);
+    for _ in 0..50 {
+        subject.clock.advance(Duration::from_secs(10));
+        subject.log.routes().await.unwrap();
+    }
+    let engine = subject.engine.reopen();
+    subject.log.clone().close().await.unwrap();
+    assert_eq!(subject.volumes(), [1, 2]);
+    // without a jump it would have gone
+    let subject = Subject::open(engine, &["r"]);
+    subject.clock.advance(2 * HOUR);
+    assert_eq!(subject.left_without(1).await, [2]);
+}
+
+#[tokio::test]
+async fn below_the_reserve_nothing_is_taken_all_else_goes_on_and_above_it_intake_too() {
+    let subject = Subject::fresh(&["r"]);
+    subject.append("s").await.unwrap();
+    subject.append("s").await.unwrap();
+    let engine = subject.engine.reopen();
+    drop(subject);
+    let free = |free| Some(Space { used: 0, free });
+    engine.set_space(free((1 << 20) - 1));
+    let subject = Subject::open(engine, &["r"]);
+    assert!(matches!(
+        subject.append("s").await,
+        Err(AppendError::Full(_))
+    ));
+    assert!(matches!(subject.log.ready(), Err(AppendError::Full(_))));
+    subject.settle("r", 2, |_| Outcome::Delivered).await;
+    assert_eq!(subject.log.routes().await.unwrap()[0].delivered, 2);
+    subject.engine.set_space(free(1 << 20));
+    let until = Instant::now() + Duration::from_secs(30);
+    while subject.log.ready().is_err() {
+        assert!(Instant::now() < until, "it does not take deliveries again");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(subject.append("s").await, Ok(3));
+}

@@ -1,0 +1,36 @@
+//! `creel log`: the log itself, looked at while no receiver runs.
+
+mod export;
+mod read;
+mod verify;
+
+use std::sync::Arc;
+
+use creel_common::config::Config;
+use creel_common::engine::Engine;
+
+use crate::settings::Global;
+
+/// Verify or export the log while no receiver runs
+///
+/// A log belongs to one process at a time, so these refuse to start while a receiver runs on it.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    Verify(verify::Args),
+    Export(export::Args),
+}
+
+/// Runs the subcommand.
+pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
+    match command {
+        Command::Verify(args) => verify::run(global, args),
+        Command::Export(args) => export::run(global, args),
+    }
+}
+
+/// Opens a log that is there: to look at one that is not would make it.
+fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
+    let path = &config.log.path;
+    anyhow::ensure!(path.is_dir(), "there is no log in {}", path.display());
+    crate::engine::open(config)
+}

@@ -8,6 +8,7 @@
 //! they are measured on the real clock; all else is on the clock handed in.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -16,6 +17,7 @@ use rand::rngs::StdRng;
 use tokio::sync::oneshot;
 
 use crate::engine::{Engine, EngineError};
+use crate::ids::Offset;
 use crate::log::attempts;
 use crate::log::gate::Gate;
 use crate::log::lane::Now;
@@ -88,6 +90,10 @@ pub struct Desk {
     after: Vec<After>,
     /// Something happened since parked requests were last looked at.
     stirred: bool,
+    /// Set while parked requests wait for new deliveries.
+    listening: Arc<AtomicBool>,
+    /// How far the log was when parked requests were last looked at.
+    seen: Offset,
     last_try: Instant,
     rested: Instant,
     expired: Duration,
@@ -114,6 +120,8 @@ pub struct Around {
     pub next_audit: u64,
     /// This many lost tries make a dead letter.
     pub lost_max: u32,
+    /// The [`Bell`]'s ear.
+    pub listening: Arc<AtomicBool>,
 }
 
 impl Desk {
@@ -134,6 +142,8 @@ impl Desk {
             parked: Vec::new(),
             after: Vec::new(),
             stirred: false,
+            listening: around.listening,
+            seen: 0,
             last_try: Instant::now(),
             rested: Instant::now(),
             expired: Duration::ZERO,
@@ -153,6 +163,7 @@ impl Desk {
 
     fn serve(&mut self, inbox: &Receiver<Command>) -> Result<(), EngineError> {
         loop {
+            self.listen();
             match inbox.recv_timeout(self.patience()) {
                 Ok(Command::Close(done)) => {
                     self.close()?;
@@ -305,6 +316,7 @@ impl Desk {
         let now = self.now();
         self.last_try = Instant::now();
         self.stirred = false;
+        self.seen = self.shelf.height();
         for parked in std::mem::take(&mut self.parked) {
             if parked.reply.is_closed() {
                 continue;
@@ -377,6 +389,15 @@ impl Desk {
         self.commit(true)
     }
 
+    /// Before it sleeps: has itself woken by new deliveries if a parked request waits for some.
+    fn listen(&mut self) {
+        // what has stirred already is looked at when it has gathered, bell or no bell
+        let waits = !self.parked.is_empty() && !self.stirred;
+        self.listening.store(waits, Ordering::SeqCst);
+        // what came before it listened would not have rung
+        self.stirred |= waits && self.shelf.height() != self.seen;
+    }
+
     /// How long it may sleep if nobody comes.
     fn patience(&self) -> Duration {
         let now = self.now();
@@ -413,22 +434,36 @@ impl Desk {
     }
 }
 
-/// Rings the desk's bell; rings that were not heard yet count once.
+/// Tells the desk of new deliveries, as long as somebody waits there for some.
+///
+/// Nobody waiting is the usual case of a receiver whose workers are busy or down; a commit then
+/// wakes no thread. The desk says that it listens before it looks at the log for the last time,
+/// and the committer has shown its deliveries before it looks whether the desk listens: one of
+/// them sees the other.
 #[derive(Clone)]
 pub struct Bell {
     desk: Sender<Command>,
+    listening: Arc<AtomicBool>,
 }
 
 impl Bell {
     /// A bell at a desk.
     pub fn new(desk: Sender<Command>) -> Self {
-        Self { desk }
+        Self {
+            desk,
+            listening: Arc::default(),
+        }
+    }
+
+    /// What the desk hears it by.
+    pub fn ear(&self) -> Arc<AtomicBool> {
+        self.listening.clone()
     }
 
     /// Deliveries were committed.
     pub fn ring(&self) {
-        // a desk with commands waiting will look at the log anyway
-        if self.desk.is_empty() {
+        // one ring is enough until the desk listens again
+        if self.listening.swap(false, Ordering::SeqCst) {
             let _ = self.desk.try_send(Command::Bell);
         }
     }

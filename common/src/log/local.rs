@@ -132,6 +132,7 @@ impl LocalLog {
         let (keeper, keep) = Keeper::new(keys_covered);
         let lanes = open_lanes(&*engine, &shelf, config, around.clock.mono())?;
         let (desk, desk_inbox) = crossbeam_channel::bounded(DESK_QUEUE);
+        let bell = Bell::new(desk.clone());
         let (intake, intake_inbox) = crossbeam_channel::bounded(INTAKE_QUEUE);
         let mut dice = StdRng::seed_from_u64(around.dice);
         let lender = Lender::new(lanes, config.log.lease, dice.random());
@@ -152,9 +153,9 @@ impl LocalLog {
                 retention,
                 next_audit: next_audit(&*engine)?,
                 lost_max: config.log.lost_max,
+                listening: bell.ear(),
             },
         );
-        let bell = Bell::new(desk.clone());
         let committer = Committer {
             engine: engine.clone(),
             shelf: shelf.clone(),

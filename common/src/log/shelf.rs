@@ -90,7 +90,7 @@ impl Shelf {
 
     /// One past the last committed offset: nothing at or above it is lent or shown.
     pub fn height(&self) -> Offset {
-        self.height.load(Ordering::Acquire)
+        self.height.load(Ordering::SeqCst)
     }
 
     /// The spans of what is there.
@@ -123,7 +123,7 @@ impl Shelf {
                 recent.put(Arc::new(block));
             }
         }
-        self.height.store(height, Ordering::Release);
+        self.height.store(height, Ordering::SeqCst);
     }
 
     /// A volume has gone.

@@ -1,6 +1,6 @@
 //! The log in the process that owns it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -15,25 +15,24 @@ use tokio::sync::oneshot;
 use crate::attempt::Attempt;
 use crate::config::{self, Config};
 use crate::delivery::Delivery;
-use crate::engine::{Change, Engine, EngineError, Gap, Space, StateBatch, VolumeInfo};
+use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
 use crate::ids::{DeliveryId, LogId, Offset};
-use crate::log::block::{Entry, Index};
+use crate::log::block::Entry;
 use crate::log::committer::{ASK_RUNS, Committer, Pending};
-use crate::log::cursor::Cursor;
 use crate::log::desk::{Around, Bell, Command, Desk};
 use crate::log::gate::Gate;
 use crate::log::keeper::{Charge, Keeper};
-use crate::log::keys::{KeyMark, KeyTable, Runs, Verdict};
+use crate::log::keys::{KeyMark, Runs, Verdict};
 use crate::log::lane::Lane;
 use crate::log::lender::Lender;
+use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
 use crate::log::retention::Retention;
 use crate::log::shelf::Shelf;
-use crate::log::spans::Spans;
-use crate::log::state::{self, Place, RouteRecord};
+use crate::log::state;
 use crate::log::{
     Actor, AppendError, Appended, Audit, Changed, DeadLetter, Find, Found, Intake, Lease,
     LeaseRequest, Observer, Operate, OperateError, Page, RewindTo, RouteStatus, Selection, Settled,
-    Work, WorkError, attempts, codec, operate, query,
+    Work, WorkError, attempts, codec, query,
 };
 use crate::time::{Clock, Timestamp};
 
@@ -540,205 +539,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-/// The highest offset that anything but the log itself remembers, and one more: below it no offset
-/// is used again, even if the log has lost its tail. What waits or is dead is below its cursor.
-fn remembered(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Offset, EngineError> {
-    let cursors = state::routes(engine)?
-        .into_iter()
-        .map(|(_, _, place)| place.cursor.next());
-    let floors = routed_floors(engine)?.into_values();
-    Ok(cursors
-        .chain(floors)
-        .chain(runs.map(Runs::end))
-        .max()
-        .unwrap_or(0))
-}
-
-fn open_runs(engine: &dyn Engine) -> Result<Option<Runs>, EngineError> {
-    let Some(files) = engine.files() else {
-        return Ok(None);
-    };
-    let lost = engine.gaps();
-    let runs =
-        Runs::open(&files.join("keys"), lost).map_err(|e| EngineError::Failed(e.to_string()))?;
-    Ok(Some(runs))
-}
-
-struct Recovered {
-    spans: Spans,
-    sources: BTreeSet<Arc<str>>,
-    keys: KeyTable,
-}
-
-/// Reads all block indexes: what is where, and the keys that no run covers yet.
-fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, EngineError> {
-    let mut recovered = Recovered {
-        spans: Spans::default(),
-        sources: BTreeSet::new(),
-        keys: KeyTable::default(),
-    };
-    let covered = runs.map_or(0, Runs::recover_from);
-    // the index of a block may be there though the block is not: what it held may be sent again
-    let gaps = engine.gaps();
-    let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
-    for volume in engine.volumes() {
-        for entry in engine.index(volume.number)? {
-            let index = Index::decode(&entry.bytes).map_err(|e| {
-                EngineError::Damaged(format!("index of block {}: {e}", entry.first))
-            })?;
-            recovered.spans.push(&index);
-            for source in &index.sources {
-                if !recovered.sources.contains(source.as_str()) {
-                    recovered.sources.insert(Arc::from(source.as_str()));
-                }
-            }
-            let uncovered = index.keys.iter().filter(|(offset, _)| *offset >= covered);
-            for (offset, mark) in uncovered.filter(|(offset, _)| !is_lost(*offset)) {
-                recovered.keys.restore(*mark, *offset, index.received_max);
-            }
-        }
-    }
-    Ok(recovered)
-}
-
-fn routed_floors(engine: &dyn Engine) -> Result<HashMap<String, Offset>, EngineError> {
-    let mut floors = HashMap::new();
-    for (key, value) in engine.scan(b"s", &state::end_of(b's'), usize::MAX)? {
-        let floor = codec::from_slice(&value).map_err(|e| EngineError::Damaged(e.to_string()))?;
-        floors.insert(String::from_utf8_lossy(&key[1..]).into_owned(), floor);
-    }
-    Ok(floors)
-}
-
-fn next_audit(engine: &dyn Engine) -> Result<u64, EngineError> {
-    // audit numbers begin at the top and count down in keys, so that the newest is found first
-    let first = engine.scan(b"a", &state::end_of(b'a'), 1)?;
-    Ok(first
-        .first()
-        .map_or(0, |(key, _)| state::audit_number(key) + 1))
-}
-
-fn open_lanes(
-    engine: &dyn Engine,
-    shelf: &Shelf,
-    config: &Config,
-    now: Duration,
-) -> Result<Vec<Lane>, EngineError> {
-    let mut configured: BTreeMap<&str, &config::Route> = config
-        .routes
-        .iter()
-        .map(|route| (route.name.as_str(), route))
-        .collect();
-    let lost_max = config.log.lost_max;
-    let state_lost = state_was_lost(engine, shelf)?;
-    let known = state::routes(engine)?;
-    let mut sources: BTreeSet<String> = known
-        .iter()
-        .map(|(_, record, _)| record.source.clone())
-        .collect();
-    let mut lanes = Vec::new();
-    for (name, record, mut place) in known {
-        operate::finish_rewind(engine, &name, &mut place)?;
-        let route = configured.remove(name.as_str());
-        if let Some(moved) = route.filter(|route| route.source != record.source) {
-            return Err(EngineError::Unusable(format!(
-                "route `{name}` was of source `{}` and is now of `{}`: a route's name is its identity; give it another name",
-                record.source, moved.source
-            )));
-        }
-        if route.is_none() {
-            tracing::warn!(
-                route = name,
-                "this route is not configured any more; its cursor is kept until it is forgotten or renamed"
-            );
-        }
-        lanes.push(Lane::new(
-            &name,
-            record,
-            place,
-            route.cloned(),
-            lost_max,
-            now,
-        ));
-    }
-    for route in config
-        .routes
-        .iter()
-        .filter(|route| configured.contains_key(route.name.as_str()))
-    {
-        let first_of_source = sources.insert(route.source.clone()) || state_lost;
-        lanes.push(begin_lane(
-            engine,
-            shelf,
-            route,
-            first_of_source,
-            lost_max,
-            now,
-        )?);
-    }
-    Ok(lanes)
-}
-
-/// Whether the log holds deliveries but the state store has forgotten that it ever was one. Then no
-/// route can know what it had delivered, and starting anew "now" would pass over what it had not.
-fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineError> {
-    let known = engine.get(state::MARK)?.is_some();
-    let lost = !known && !engine.opened().created && shelf.spans().first().is_some();
-    if lost {
-        tracing::error!(
-            "the state store was lost: every route starts at the beginning again, \
-             and delivers again what it had delivered"
-        );
-    }
-    if !known {
-        let mark = Change::Put(state::MARK.to_vec(), Vec::new());
-        engine.commit(&StateBatch(vec![mark]))?;
-    }
-    Ok(lost)
-}
-
-fn begin_lane(
-    engine: &dyn Engine,
-    shelf: &Shelf,
-    route: &config::Route,
-    first_of_source: bool,
-    lost_max: u32,
-    now: Duration,
-) -> Result<Lane, EngineError> {
-    let beginning = match route.start {
-        Some(start) => start == config::Start::Beginning,
-        None => first_of_source,
-    };
-    let next = if beginning { 0 } else { shelf.height() };
-    let record = RouteRecord {
-        source: route.source.clone(),
-        paused: false,
-        epoch: 0,
-    };
-    let place = Place {
-        waiting: 0,
-        dead: 0,
-        cursor: Cursor::at(next),
-    };
-    while let Some(batch) = operate::leftovers(engine, &route.name)? {
-        engine.commit(&batch)?;
-    }
-    let batch = StateBatch(vec![
-        Change::Put(state::route_key(&route.name), state::encoded(&record)),
-        Change::Put(state::place_key(&route.name), place.encode()),
-    ]);
-    engine.commit(&batch)?;
-    tracing::info!(route = route.name, from = next, "a new route begins");
-    Ok(Lane::new(
-        &route.name,
-        record,
-        place,
-        Some(route.clone()),
-        lost_max,
-        now,
-    ))
 }
 
 #[async_trait]

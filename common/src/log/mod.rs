@@ -20,6 +20,7 @@ pub mod keys;
 pub mod lane;
 pub mod lender;
 pub mod local;
+mod opening;
 mod operate;
 mod query;
 pub mod rate;

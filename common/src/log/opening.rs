@@ -1,0 +1,242 @@
+//! What a start finds and makes good: block indexes, keys, cursors, new routes.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{self, Config};
+use crate::engine::{Change, Engine, EngineError, StateBatch};
+use crate::ids::Offset;
+use crate::log::block::Index;
+use crate::log::cursor::Cursor;
+use crate::log::keys::{KeyTable, Runs};
+use crate::log::lane::Lane;
+use crate::log::shelf::Shelf;
+use crate::log::spans::Spans;
+use crate::log::state::{self, Place, RouteRecord};
+use crate::log::{codec, operate};
+
+/// The highest offset that anything but the log itself remembers, and one more: below it no offset
+/// is used again, even if the log has lost its tail. What waits or is dead is below its cursor.
+///
+/// # Errors
+/// The engine's; damaged records.
+pub fn remembered(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Offset, EngineError> {
+    let cursors = state::routes(engine)?
+        .into_iter()
+        .map(|(_, _, place)| place.cursor.next());
+    let floors = routed_floors(engine)?.into_values();
+    Ok(cursors
+        .chain(floors)
+        .chain(runs.map(Runs::end))
+        .max()
+        .unwrap_or(0))
+}
+
+/// The keys on disk, where the engine has one.
+///
+/// # Errors
+/// The disk's.
+pub fn open_runs(engine: &dyn Engine) -> Result<Option<Runs>, EngineError> {
+    let Some(files) = engine.files() else {
+        return Ok(None);
+    };
+    let lost = engine.gaps();
+    let runs =
+        Runs::open(&files.join("keys"), lost).map_err(|e| EngineError::Failed(e.to_string()))?;
+    Ok(Some(runs))
+}
+
+/// What the block indexes say.
+pub struct Recovered {
+    /// What is where.
+    pub spans: Spans,
+    /// Every source that is there.
+    pub sources: BTreeSet<Arc<str>>,
+    /// Keys that no run covers.
+    pub keys: KeyTable,
+}
+
+/// Reads all block indexes: what is where, and the keys that no run covers yet.
+///
+/// # Errors
+/// The engine's; a damaged index.
+pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, EngineError> {
+    let mut recovered = Recovered {
+        spans: Spans::default(),
+        sources: BTreeSet::new(),
+        keys: KeyTable::default(),
+    };
+    let covered = runs.map_or(0, Runs::recover_from);
+    // the index of a block may be there though the block is not: what it held may be sent again
+    let gaps = engine.gaps();
+    let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
+    for volume in engine.volumes() {
+        for entry in engine.index(volume.number)? {
+            let index = Index::decode(&entry.bytes).map_err(|e| {
+                EngineError::Damaged(format!("index of block {}: {e}", entry.first))
+            })?;
+            recovered.spans.push(&index);
+            for source in &index.sources {
+                if !recovered.sources.contains(source.as_str()) {
+                    recovered.sources.insert(Arc::from(source.as_str()));
+                }
+            }
+            let uncovered = index.keys.iter().filter(|(offset, _)| *offset >= covered);
+            for (offset, mark) in uncovered.filter(|(offset, _)| !is_lost(*offset)) {
+                recovered.keys.restore(*mark, *offset, index.received_max);
+            }
+        }
+    }
+    Ok(recovered)
+}
+
+/// Up to where sources without a route had one that was forgotten.
+///
+/// # Errors
+/// The engine's; damaged records.
+pub fn routed_floors(engine: &dyn Engine) -> Result<HashMap<String, Offset>, EngineError> {
+    let mut floors = HashMap::new();
+    for (key, value) in engine.scan(b"s", &state::end_of(b's'), usize::MAX)? {
+        let floor = codec::from_slice(&value).map_err(|e| EngineError::Damaged(e.to_string()))?;
+        floors.insert(String::from_utf8_lossy(&key[1..]).into_owned(), floor);
+    }
+    Ok(floors)
+}
+
+/// The number of the next record of an act.
+///
+/// # Errors
+/// The engine's.
+pub fn next_audit(engine: &dyn Engine) -> Result<u64, EngineError> {
+    // audit numbers begin at the top and count down in keys, so that the newest is found first
+    let first = engine.scan(b"a", &state::end_of(b'a'), 1)?;
+    Ok(first
+        .first()
+        .map_or(0, |(key, _)| state::audit_number(key) + 1))
+}
+
+/// All routes: those that have a cursor, and the configured ones that get theirs now.
+///
+/// # Errors
+/// The engine's; damaged records; a route that has changed its source.
+pub fn open_lanes(
+    engine: &dyn Engine,
+    shelf: &Shelf,
+    config: &Config,
+    now: Duration,
+) -> Result<Vec<Lane>, EngineError> {
+    let mut configured: BTreeMap<&str, &config::Route> = config
+        .routes
+        .iter()
+        .map(|route| (route.name.as_str(), route))
+        .collect();
+    let lost_max = config.log.lost_max;
+    let state_lost = state_was_lost(engine, shelf)?;
+    let known = state::routes(engine)?;
+    let mut sources: BTreeSet<String> = known
+        .iter()
+        .map(|(_, record, _)| record.source.clone())
+        .collect();
+    let mut lanes = Vec::new();
+    for (name, record, mut place) in known {
+        operate::finish_rewind(engine, &name, &mut place)?;
+        let route = configured.remove(name.as_str());
+        if let Some(moved) = route.filter(|route| route.source != record.source) {
+            return Err(EngineError::Unusable(format!(
+                "route `{name}` was of source `{}` and is now of `{}`: a route's name is its identity; give it another name",
+                record.source, moved.source
+            )));
+        }
+        if route.is_none() {
+            tracing::warn!(
+                route = name,
+                "this route is not configured any more; its cursor is kept until it is forgotten or renamed"
+            );
+        }
+        lanes.push(Lane::new(
+            &name,
+            record,
+            place,
+            route.cloned(),
+            lost_max,
+            now,
+        ));
+    }
+    for route in config
+        .routes
+        .iter()
+        .filter(|route| configured.contains_key(route.name.as_str()))
+    {
+        let first_of_source = sources.insert(route.source.clone()) || state_lost;
+        lanes.push(begin_lane(
+            engine,
+            shelf,
+            route,
+            first_of_source,
+            lost_max,
+            now,
+        )?);
+    }
+    Ok(lanes)
+}
+
+/// Whether the log holds deliveries but the state store has forgotten that it ever was one. Then no
+/// route can know what it had delivered, and starting anew "now" would pass over what it had not.
+fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineError> {
+    let known = engine.get(state::MARK)?.is_some();
+    let lost = !known && !engine.opened().created && shelf.spans().first().is_some();
+    if lost {
+        tracing::error!(
+            "the state store was lost: every route starts at the beginning again, \
+             and delivers again what it had delivered"
+        );
+    }
+    if !known {
+        let mark = Change::Put(state::MARK.to_vec(), Vec::new());
+        engine.commit(&StateBatch(vec![mark]))?;
+    }
+    Ok(lost)
+}
+
+fn begin_lane(
+    engine: &dyn Engine,
+    shelf: &Shelf,
+    route: &config::Route,
+    first_of_source: bool,
+    lost_max: u32,
+    now: Duration,
+) -> Result<Lane, EngineError> {
+    let beginning = match route.start {
+        Some(start) => start == config::Start::Beginning,
+        None => first_of_source,
+    };
+    let next = if beginning { 0 } else { shelf.height() };
+    let record = RouteRecord {
+        source: route.source.clone(),
+        paused: false,
+        epoch: 0,
+    };
+    let place = Place {
+        waiting: 0,
+        dead: 0,
+        cursor: Cursor::at(next),
+    };
+    while let Some(batch) = operate::leftovers(engine, &route.name)? {
+        engine.commit(&batch)?;
+    }
+    let batch = StateBatch(vec![
+        Change::Put(state::route_key(&route.name), state::encoded(&record)),
+        Change::Put(state::place_key(&route.name), place.encode()),
+    ]);
+    engine.commit(&batch)?;
+    tracing::info!(route = route.name, from = next, "a new route begins");
+    Ok(Lane::new(
+        &route.name,
+        record,
+        place,
+        Some(route.clone()),
+        lost_max,
+        now,
+    ))
+}

@@ -376,26 +376,38 @@ impl LocalLog {
         })
     }
 
+    /// Decodes records and asks, all at once, where they stand.
     async fn found(
         &self,
-        (offset, record): (Offset, bytes::Bytes),
+        records: Vec<(Offset, bytes::Bytes)>,
         bodies: bool,
-    ) -> Result<Found, OperateError> {
-        let (delivery, body_bytes) = query::delivery(&record, bodies)
-            .map_err(|e| OperateError::Unavailable(e.to_string()))?;
-        let source = delivery.envelope.source.clone();
+    ) -> Result<Vec<Found>, OperateError> {
+        let log = self.id();
+        let decode = |(offset, record): (Offset, bytes::Bytes)| {
+            let (delivery, body_bytes) = query::delivery(&record, bodies)?;
+            Ok(Found {
+                id: DeliveryId { log, offset },
+                delivery,
+                body_bytes,
+                standings: Vec::new(),
+            })
+        };
+        let found: Result<Vec<Found>, EngineError> = records.into_iter().map(decode).collect();
+        let mut found = found.map_err(|e| OperateError::Unavailable(e.to_string()))?;
+        let asked: Vec<(String, Offset)> = found
+            .iter()
+            .map(|found| (found.delivery.envelope.source.clone(), found.id.offset))
+            .collect();
         let standings = self
-            .ask(move |desk| desk.standings(&source, offset))
+            .ask(move |desk| {
+                let stand = |(source, offset): &(String, Offset)| desk.standings(source, *offset);
+                asked.iter().map(stand).collect::<Result<Vec<_>, _>>()
+            })
             .await??;
-        Ok(Found {
-            id: DeliveryId {
-                log: self.id(),
-                offset,
-            },
-            delivery,
-            body_bytes,
-            standings,
-        })
+        for (found, standings) in found.iter_mut().zip(standings) {
+            found.standings = standings;
+        }
+        Ok(found)
     }
 
     fn own(&self, id: DeliveryId) -> Result<Offset, OperateError> {
@@ -616,14 +628,9 @@ impl Operate for LocalLog {
         let page = blocking(move || query::records(&shelf, &asked))
             .await
             .map_err(|e| OperateError::Unavailable(e.to_string()))?;
-        let mut items = Vec::with_capacity(page.items.len());
-        for record in page.items {
-            let found = self.found(record, find.bodies).await?;
-            let about = find
-                .route
-                .as_ref()
-                .is_none_or(|only| found.standings.iter().any(|(route, _)| route == only));
-            items.extend(about.then_some(found));
+        let mut items = self.found(page.items, find.bodies).await?;
+        if let Some(only) = &find.route {
+            items.retain(|found| found.standings.iter().any(|(route, _)| route == only));
         }
         Ok(Page {
             items,
@@ -638,7 +645,8 @@ impl Operate for LocalLog {
             .await
             .map_err(|e| OperateError::Unavailable(e.to_string()))?
             .ok_or_else(|| OperateError::NotFound(format!("no delivery {id}")))?;
-        self.found((offset, record), true).await
+        let found = self.found(vec![(offset, record)], true).await?.pop();
+        found.ok_or_else(|| OperateError::NotFound(format!("no delivery {id}")))
     }
 
     async fn attempts(&self, id: DeliveryId) -> Result<Vec<Attempt>, OperateError> {
@@ -731,12 +739,16 @@ impl Operate for LocalLog {
 fn status(lane: &Lane, shelf: &Shelf, engine: &dyn Engine) -> RouteStatus {
     let counts = lane.counts();
     let cursor = lane.cursor();
-    let spans = shelf.spans();
-    let pending = spans.count_from(cursor.next(), lane.bit()) + counts.returned;
-    let unsettled = pending + counts.open > 0;
-    let mut oldest = unsettled
-        .then(|| spans.received_from(cursor.floor(), lane.bit()))
-        .flatten();
+    let (pending, mut oldest) = {
+        // let go before the state store is asked: the committer needs it
+        let spans = shelf.spans();
+        let pending = spans.count_from(cursor.next(), lane.bit()) + counts.returned;
+        let unsettled = pending + counts.open > 0;
+        let oldest = unsettled
+            .then(|| spans.received_from(cursor.floor(), lane.bit()))
+            .flatten();
+        (pending, oldest)
+    };
     if counts.waiting > 0
         && let Ok(first) = state::waiting(engine, lane.name(), 1)
         && let Some((_, _, entry)) = first.first()

@@ -133,6 +133,7 @@ pub fn open_lanes(
         .collect();
     let lost_max = config.log.lost_max;
     let state_lost = state_was_lost(engine, shelf)?;
+    operate::finish_rename(engine)?;
     let known = state::routes(engine)?;
     let mut sources: BTreeSet<String> = known
         .iter()
@@ -222,9 +223,7 @@ fn begin_lane(
         dead: 0,
         cursor: Cursor::at(next),
     };
-    while let Some(batch) = operate::leftovers(engine, &route.name)? {
-        engine.commit(&batch)?;
-    }
+    operate::clear(engine, &route.name)?;
     let batch = StateBatch(vec![
         Change::Put(state::route_key(&route.name), state::encoded(&record)),
         Change::Put(state::place_key(&route.name), place.encode()),

@@ -1,10 +1,10 @@
 //! What operators change, as the desk does it: durable, recorded, never half done in a way that loses.
 
-use crate::engine::{EngineError, StateBatch};
+use crate::engine::{Engine, EngineError, StateBatch};
 use crate::ids::Offset;
 use crate::log::desk::Desk;
 use crate::log::lane::Lane;
-use crate::log::state::{self, RouteRecord};
+use crate::log::state::{self, Renaming, RouteRecord};
 use crate::log::{Actor, Audit, OperateError, Standing};
 
 /// Entries of the state store that are removed or moved in one batch.
@@ -166,7 +166,7 @@ impl Desk {
                 "route `{from}` is configured; rename it in the configuration first"
             )));
         }
-        let (record, place) = (old.record().clone(), old.place());
+        let record = old.record().clone();
         let target = self.lender.lane(to).ok_or_else(|| {
             OperateError::NotFound(format!(
                 "no route `{to}`: name the route in the configuration first"
@@ -182,51 +182,21 @@ impl Desk {
         let config = target.config().cloned();
         self.lender.void(from);
         self.lender.void(to);
-        self.commit(false).map_err(failed)?;
-        self.supersede(to, 0).map_err(failed)?;
-        self.copy_entries(from, to).map_err(failed)?;
+        self.record("rename", &format!("{from} to {to}"), 0, actor);
+        let renaming = Renaming {
+            from: from.to_owned(),
+            to: to.to_owned(),
+        };
         self.effects
             .batch
-            .put(state::route_key(to), state::encoded(&record));
-        self.effects.batch.put(state::place_key(to), place.encode());
-        self.drop_route(from);
-        self.record("rename", &format!("{from} to {to}"), 0, actor);
+            .put(state::RENAMING, state::encoded(&renaming));
+        self.commit(false).map_err(failed)?;
+        finish_rename(&*self.engine).map_err(failed)?;
+        let place = self.lender.lane(from).ok_or_else(|| no_route(from))?.place();
         self.lender.set_lane(from, None);
         let lane = self.new_lane(to, record, place, config);
         self.lender.set_lane(to, Some(lane));
-        self.commit(false).map_err(failed)?;
         self.clear_entries(from).map_err(failed)
-    }
-
-    fn copy_entries(&mut self, from: &str, to: &str) -> Result<(), EngineError> {
-        let mut at = 0;
-        loop {
-            let waiting = state::waiting_offsets(&*self.engine, from, (at, Offset::MAX), STEP)?;
-            let Some((last, _)) = waiting.last() else {
-                break;
-            };
-            at = last + 1;
-            for (offset, _) in waiting {
-                if let Some((due, entry)) = state::waiting_at(&*self.engine, from, offset)? {
-                    state::put_waiting(&mut self.effects.batch, to, (due, offset), &entry);
-                }
-            }
-            self.commit(false)?;
-        }
-        let mut at = 0;
-        loop {
-            let dead = state::dead(&*self.engine, from, (at, Offset::MAX), STEP)?;
-            let Some((last, _)) = dead.last() else {
-                return Ok(());
-            };
-            at = last + 1;
-            for (offset, letter) in dead {
-                self.effects
-                    .batch
-                    .put(state::dead_key(to, offset), state::encoded(&letter));
-            }
-            self.commit(false)?;
-        }
     }
 
     /// Drops everything of a route that is no longer configured.
@@ -244,24 +214,16 @@ impl Desk {
             .batch
             .put(state::source_key(&source), state::encoded(&floor));
         self.retention.set_routed(&source, floor);
-        self.drop_route(route);
+        drop_route(&mut self.effects.batch, route);
         self.record("forget", route, dropped, actor);
         self.lender.set_lane(route, None);
         self.commit(false).map_err(failed)?;
         self.clear_entries(route).map_err(failed)
     }
 
-    fn drop_route(&mut self, route: &str) {
-        self.effects.batch.remove(state::route_key(route));
-        self.effects.batch.remove(state::place_key(route));
-    }
-
     /// Removes the waiting entries and dead letters that a route left behind.
     fn clear_entries(&mut self, route: &str) -> Result<(), EngineError> {
-        while let Some(batch) = leftovers(&*self.engine, route)? {
-            self.engine.commit(&batch)?;
-        }
-        Ok(())
+        clear(&*self.engine, route)
     }
 
     fn new_lane(
@@ -306,7 +268,7 @@ impl Desk {
 /// # Errors
 /// The engine's.
 pub fn finish_rewind(
-    engine: &dyn crate::engine::Engine,
+    engine: &dyn Engine,
     route: &str,
     place: &mut state::Place,
 ) -> Result<(), EngineError> {
@@ -331,6 +293,76 @@ pub fn finish_rewind(
     }
 }
 
+/// Carries out the rename that the state store says is under way, if any: at once, or at the next
+/// start when a crash came between. Each step may be done again.
+///
+/// # Errors
+/// The engine's.
+pub fn finish_rename(engine: &dyn Engine) -> Result<(), EngineError> {
+    let Some(Renaming { from, to }) = state::renaming(engine)? else {
+        return Ok(());
+    };
+    clear(engine, &to)?;
+    copy_entries(engine, &from, &to)?;
+    let mut batch = StateBatch::default();
+    for key in [state::route_key, state::place_key] {
+        let moved = engine.get(&key(&from))?.ok_or_else(|| {
+            EngineError::Damaged(format!("route `{from}`, which is being renamed, is not there"))
+        })?;
+        batch.put(key(&to), moved);
+    }
+    drop_route(&mut batch, &from);
+    batch.remove(state::RENAMING);
+    engine.commit(&batch)
+}
+
+fn copy_entries(engine: &dyn Engine, from: &str, to: &str) -> Result<(), EngineError> {
+    let mut at = 0;
+    loop {
+        let waiting = state::waiting_offsets(engine, from, (at, Offset::MAX), STEP)?;
+        let Some((last, _)) = waiting.last() else {
+            break;
+        };
+        at = last + 1;
+        let mut batch = StateBatch::default();
+        for (offset, _) in waiting {
+            if let Some((due, entry)) = state::waiting_at(engine, from, offset)? {
+                state::put_waiting(&mut batch, to, (due, offset), &entry);
+            }
+        }
+        engine.commit(&batch)?;
+    }
+    let mut at = 0;
+    loop {
+        let dead = state::dead(engine, from, (at, Offset::MAX), STEP)?;
+        let Some((last, _)) = dead.last() else {
+            return Ok(());
+        };
+        at = last + 1;
+        let mut batch = StateBatch::default();
+        for (offset, letter) in dead {
+            batch.put(state::dead_key(to, offset), state::encoded(&letter));
+        }
+        engine.commit(&batch)?;
+    }
+}
+
+fn drop_route(batch: &mut StateBatch, route: &str) {
+    batch.remove(state::route_key(route));
+    batch.remove(state::place_key(route));
+}
+
+/// Removes all waiting entries and dead letters under a name.
+///
+/// # Errors
+/// The engine's.
+pub fn clear(engine: &dyn Engine, route: &str) -> Result<(), EngineError> {
+    while let Some(batch) = leftovers(engine, route)? {
+        engine.commit(&batch)?;
+    }
+    Ok(())
+}
+
 /// A text as it fits into the record of an act.
 fn cut(text: &str) -> String {
     text[..text.floor_char_boundary(AUDIT_TEXT_BYTES_MAX)].to_owned()
@@ -340,10 +372,7 @@ fn cut(text: &str) -> String {
 ///
 /// # Errors
 /// The engine's.
-pub fn leftovers(
-    engine: &dyn crate::engine::Engine,
-    route: &str,
-) -> Result<Option<StateBatch>, EngineError> {
+fn leftovers(engine: &dyn Engine, route: &str) -> Result<Option<StateBatch>, EngineError> {
     let mut batch = StateBatch::default();
     let all = (0, Offset::MAX);
     for (offset, due) in state::waiting_offsets(engine, route, all, STEP)? {

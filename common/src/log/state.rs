@@ -8,6 +8,7 @@
 //! d route 0 offset        DeadRecord
 //! s source                below this offset the source is not unrouted
 //! m                       there since the log was made
+//! n                       Renaming              while a route is being renamed
 //! a number, counting down  Audit
 //! ```
 
@@ -21,6 +22,9 @@ use crate::time::Timestamp;
 
 /// There from the log's first start on: a store without it has been lost.
 pub const MARK: &[u8] = b"m";
+
+/// The rename that is under way.
+pub const RENAMING: &[u8] = b"n";
 
 /// Longest reason that is kept with a dead letter.
 pub const REASON_BYTES_MAX: usize = 512;
@@ -68,6 +72,15 @@ pub struct DeadRecord {
     pub received_at: Timestamp,
     /// How often it was reprocessed.
     pub generation: u32,
+}
+
+/// A rename of a route, from its first step to its last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Renaming {
+    /// The name it had.
+    pub from: String,
+    /// The name it gets.
+    pub to: String,
 }
 
 /// How far a route is, with what it left behind.
@@ -185,6 +198,17 @@ fn decoded<T: serde::de::DeserializeOwned>(value: &[u8], what: &str) -> Result<T
 /// Encodes a record of the state store.
 pub fn encoded<T: Serialize>(record: &T) -> Vec<u8> {
     codec::to_bytes(record).expect("state records are bounded far below the codec's limit")
+}
+
+/// The rename that is under way.
+///
+/// # Errors
+/// The engine's; a damaged record.
+pub fn renaming(engine: &dyn Engine) -> Result<Option<Renaming>, EngineError> {
+    let value = engine.get(RENAMING)?;
+    value
+        .map(|value| decoded(&value, "record of a rename"))
+        .transpose()
 }
 
 /// All routes that have a cursor.

@@ -16,7 +16,7 @@ use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 
@@ -53,6 +53,7 @@ pub unsafe extern "C" fn sync_file_range(
             libc::syscall(libc::SYS_sync_file_range, fd, offset, nbytes, flags) as c_int
         };
     }
+    hold_if_asked(fd);
     // an interrupted sync has not failed; sled would take EINTR for a failure
     loop {
         // SAFETY: fdatasync takes a number and touches no memory of ours.
@@ -83,6 +84,32 @@ pub unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
     // SAFETY: fdatasync takes a number and touches no memory of ours.
     let answer = unsafe { libc::syscall(libc::SYS_fdatasync, fd) as c_int };
     judged(fd, answer, &DATA_SYNCS)
+}
+
+/// The file whose next syncs never return, and how many of them; for `pool.rs`.
+static HELD_FILE: AtomicI32 = AtomicI32::new(-1);
+static HELD_LEFT: AtomicUsize = AtomicUsize::new(0);
+
+/// Lets the next `count` calls of sled's to sync `fd` never return. The file stays open for ever.
+pub(super) fn hold_syncs(fd: c_int, count: usize) {
+    HELD_LEFT.store(count, Ordering::Release);
+    HELD_FILE.store(fd, Ordering::Release);
+}
+
+/// How many of the calls that are to be held have not come yet.
+pub(super) fn syncs_to_hold() -> usize {
+    HELD_LEFT.load(Ordering::Acquire)
+}
+
+fn hold_if_asked(fd: c_int) {
+    if HELD_FILE.load(Ordering::Acquire) != fd {
+        return;
+    }
+    let one_less = |left: usize| left.checked_sub(1);
+    let held = HELD_LEFT.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less);
+    while held.is_ok() {
+        std::thread::park();
+    }
 }
 
 /// Counts a sync that worked; ends the process for one that failed on a file of the log.

@@ -9,8 +9,9 @@ use crate::ids::LogId;
 
 /// The file's name.
 pub(super) const FILE: &str = "creel.log";
-/// The format that this program reads and writes.
-pub(super) const VERSION: u32 = 1;
+/// The format that this program reads and writes. 1 was never released: it kept blocks under their
+/// first offsets.
+pub(super) const VERSION: u32 = 2;
 /// What may be in a directory that is not a log yet: what an interrupted first start leaves.
 const LEFTOVERS: [&str; 6] = [
     "lock",

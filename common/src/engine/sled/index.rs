@@ -12,14 +12,15 @@ use std::path::Path;
 use bytes::Bytes;
 
 use super::files::{self, Cursor, put_u32, put_u64};
-use crate::engine::{Block, IndexEntry};
+use super::slots::Slot;
+use crate::engine::IndexEntry;
 use crate::ids::Offset;
 
 /// The file's name in the volume's directory.
 pub(super) const FILE: &str = "index";
-const MAGIC: &[u8; 8] = b"creelix1";
-/// index length, first, count, block length, crc
-const FRAME_HEAD_BYTES: usize = 4 + 8 + 4 + 4 + 4;
+const MAGIC: &[u8; 8] = b"creelix2";
+/// index length, first, count, block length, slot, crc
+const FRAME_HEAD_BYTES: usize = 4 + 8 + 4 + 4 + 4 + 4;
 /// Says in place of an index length that this is the footer.
 const FOOTER: u32 = u32::MAX;
 /// marker, first, end, blocks, database bytes, crc
@@ -31,17 +32,11 @@ pub(super) struct BlockRef {
     pub(super) first: Offset,
     pub(super) count: u32,
     pub(super) bytes: u32,
+    /// Where its first value is; the others follow.
+    pub(super) slot: Slot,
 }
 
 impl BlockRef {
-    pub(super) fn of(block: &Block) -> Self {
-        Self {
-            first: block.first,
-            count: block.count,
-            bytes: block.bytes.len() as u32,
-        }
-    }
-
     pub(super) fn end(&self) -> Offset {
         self.first + Offset::from(self.count)
     }
@@ -64,6 +59,7 @@ pub(super) fn put_frame(to: &mut Vec<u8>, block: BlockRef, index: &[u8]) {
     put_u64(to, block.first);
     put_u32(to, block.count);
     put_u32(to, block.bytes);
+    put_u32(to, block.slot);
     let mut crc = crc32fast::Hasher::new();
     crc.update(&to[start..]);
     crc.update(index);
@@ -164,9 +160,10 @@ fn read_frame(
     let mut head = [0; FRAME_HEAD_BYTES];
     reader.read_exact(&mut head)?;
     let mut cursor = Cursor(&head);
-    let (Some(length), Some(first), Some(count), Some(bytes), Some(crc)) = (
+    let (Some(length), Some(first), Some(count), Some(bytes), Some(slot), Some(crc)) = (
         cursor.u32(),
         cursor.u64(),
+        cursor.u32(),
         cursor.u32(),
         cursor.u32(),
         cursor.u32(),
@@ -195,6 +192,7 @@ fn read_frame(
         first,
         count,
         bytes,
+        slot,
     };
     Ok(Some((block, FRAME_HEAD_BYTES as u64 + u64::from(length))))
 }
@@ -300,6 +298,7 @@ mod tests {
                     first: u64::from(i) * 3,
                     count: 3,
                     bytes: i,
+                    slot: i,
                 };
                 (block, vec![i as u8; i as usize * 7])
             })

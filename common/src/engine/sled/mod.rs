@@ -24,6 +24,8 @@ mod files;
 mod format;
 mod index;
 mod offsets;
+mod pool;
+mod slots;
 mod spans;
 #[cfg(test)]
 mod speed;
@@ -199,7 +201,9 @@ fn make_durable(dir: &Path) -> Result<(), EngineError> {
     durable::arm(dir).map_err(unusable(dir))?;
     watch::end_on_panics_of_sled();
     let scratch = dir.join("proof");
-    durable::prove_linked(&scratch)
+    durable::prove_linked(&scratch)?;
+    pool::make_small(&scratch);
+    Ok(())
 }
 
 /// Makes a new log in an empty directory. The format file comes last: an interrupted first start
@@ -358,11 +362,12 @@ impl Shared {
             self.reserve(next)?;
         }
         let rotated = self.rotate(writer)?;
+        let mut refs = Vec::with_capacity(blocks.len());
         for block in blocks {
-            writer.current.insert(block, &mut writer.scratch)?;
+            refs.push(writer.current.insert(block, &mut writer.scratch)?);
         }
         writer.current.flush()?;
-        writer.current.publish(blocks);
+        writer.current.publish(blocks, &refs);
         self.next.store(next, Ordering::Release);
         Ok(rotated)
     }

@@ -120,13 +120,13 @@ fn another_format_is_refused_and_nothing_is_touched() {
     storage.reopen().close().unwrap();
     let path = storage.path().join("creel.log");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("version: 1", "version: 2")).unwrap();
+    fs::write(&path, text.replace("version: 2", "version: 3")).unwrap();
     let before = tree(&storage.path());
     let refused = storage.try_open().unwrap_err();
     let said = refused.to_string();
     assert!(matches!(refused, EngineError::Format { .. }), "{said}");
     assert!(
-        said.contains("format 2") && said.contains("reads 1"),
+        said.contains("format 3") && said.contains("reads 2"),
         "{said}"
     );
     assert!(tree(&storage.path()) == before);

@@ -1,9 +1,9 @@
 //! One volume: a sled database of blocks, and its index file.
 //!
-//! A block is one value under its first offset, or, when it is large, several: the pieces after
-//! the first are inserted before the head, so that after a crash, which leaves a prefix of the
-//! inserts, a block is there exactly if its head is. Each value carries a checksum over its key and
-//! its content.
+//! A block is one value or, when it is large, several, in slots one after the other (`slots.rs`).
+//! They are inserted in order, so that after a crash, which leaves a prefix of the inserts, a block is
+//! there exactly if its last piece is. Each value says which piece of which block it is, and carries
+//! a checksum over its key and all of that.
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,17 +13,16 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 
 use super::database::{self, OpenError, VALUE_BYTES_MAX, panic_text, sled_failed};
-use super::files::{Cursor, failed, put_u32};
+use super::files::{Cursor, failed, put_u32, put_u64};
 use super::index::{self, BlockRef, Footer, IndexWriter};
+use super::slots::{Slot, Slots, key, parse_key};
 use crate::engine::{Block, EngineError, IndexEntry};
 use crate::ids::Offset;
 
-/// crc, count, index length, block length
-const HEAD_BYTES: usize = 4 + 4 + 4 + 4;
+/// crc, first offset, piece number, count, index length, block length
+const HEAD_BYTES: usize = 4 + 8 + 4 * 4;
 /// Content in one piece.
 pub(super) const PIECE_BYTES: usize = VALUE_BYTES_MAX - HEAD_BYTES;
-/// first offset, piece number
-const KEY_BYTES: usize = 8 + 2;
 /// Page cache of a volume.
 const CACHE_BYTES: u64 = 16 << 20;
 /// sled evicts pages only when one of 256 queues has taken 64 accesses, whatever its cache's bound.
@@ -44,6 +43,8 @@ pub(super) struct Volume {
     file: File,
     /// Its blocks whose append has returned, in order.
     refs: RwLock<Vec<BlockRef>>,
+    /// Where the next value goes.
+    slots: Mutex<Slots>,
     /// Being written, unless it is sealed.
     index: Mutex<Option<IndexWriter>>,
     /// Not all of its database could be read: nothing may be appended.
@@ -58,29 +59,38 @@ pub(super) fn dir_name(number: u64) -> String {
     format!("{number:010}")
 }
 
-fn key(first: Offset, piece: u16) -> [u8; KEY_BYTES] {
-    let mut key = [0; KEY_BYTES];
-    key[..8].copy_from_slice(&first.to_be_bytes());
-    key[8..].copy_from_slice(&piece.to_be_bytes());
-    key
+/// What a value says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Head {
+    /// First offset of its block.
+    first: Offset,
+    /// Which piece of the block, from 0.
+    piece: u32,
+    /// Deliveries in the block.
+    count: u32,
+    index_bytes: u32,
+    /// Length of the whole block.
+    bytes: u32,
 }
 
-fn parse_key(key: &[u8]) -> Option<(Offset, u16)> {
-    let (first, piece) = key.split_at_checked(8)?;
-    let first = Offset::from_be_bytes(first.try_into().ok()?);
-    Some((first, u16::from_be_bytes(piece.try_into().ok()?)))
-}
+impl BlockRef {
+    /// How many values it takes.
+    fn pieces(&self) -> u32 {
+        (self.bytes as usize).div_ceil(PIECE_BYTES).max(1) as u32
+    }
 
-/// How many values a block of this length takes.
-fn pieces(bytes: usize) -> usize {
-    bytes.div_ceil(PIECE_BYTES).max(1)
+    /// The slot of its last piece.
+    fn last_slot(&self) -> Slot {
+        self.slot + (self.pieces() - 1)
+    }
 }
 
 /// Fills `scratch` with the value of one piece.
-fn encode<'a>(scratch: &'a mut Vec<u8>, key: &[u8], head: [u32; 3], piece: &[u8]) -> &'a [u8] {
+fn encode<'a>(scratch: &'a mut Vec<u8>, key: &[u8], head: Head, piece: &[u8]) -> &'a [u8] {
     scratch.clear();
     put_u32(scratch, 0);
-    for number in head {
+    put_u64(scratch, head.first);
+    for number in [head.piece, head.count, head.index_bytes, head.bytes] {
         put_u32(scratch, number);
     }
     scratch.extend_from_slice(piece);
@@ -96,13 +106,19 @@ fn checksum(key: &[u8], value: &[u8]) -> u32 {
     crc.finalize()
 }
 
-/// The three numbers and the content of a value that is as it was written.
-fn decode<'a>(key: &[u8], value: &'a [u8]) -> Option<([u32; 3], &'a [u8])> {
+/// The head and the content of a value that is as it was written.
+fn decode<'a>(key: &[u8], value: &'a [u8]) -> Option<(Head, &'a [u8])> {
     let mut cursor = Cursor(value);
     if cursor.u32()? != checksum(key, cursor.0) {
         return None;
     }
-    let head = [cursor.u32()?, cursor.u32()?, cursor.u32()?];
+    let head = Head {
+        first: cursor.u64()?,
+        piece: cursor.u32()?,
+        count: cursor.u32()?,
+        index_bytes: cursor.u32()?,
+        bytes: cursor.u32()?,
+    };
     Some((head, cursor.0))
 }
 
@@ -115,7 +131,7 @@ impl Volume {
     }
 
     /// Opens a volume for reading and, unless it is sealed, for writing. Blocks without a frame
-    /// in the index get one; pieces without a head are removed.
+    /// in the index get one; pieces of a block that is not whole are passed over.
     pub(super) fn open(volumes: &Path, number: u64) -> Result<Self, OpenError> {
         let path = volumes.join(dir_name(number));
         let copy = damaged_dir(volumes).join(dir_name(number));
@@ -129,6 +145,7 @@ impl Volume {
             db,
             file,
             refs: RwLock::new(refs),
+            slots: Mutex::new(Slots::default()),
             index: Mutex::new(None),
             hurt: false,
         };
@@ -142,9 +159,9 @@ impl Volume {
     /// of that could be read.
     fn catch_up(&self, valid_bytes: u64) -> Result<bool, EngineError> {
         let mut refs = self.refs.write();
-        let last = refs.last().map(|last| self.get(last.first, 0)).transpose();
+        let last = refs.last().map(|last| self.get(last.last_slot())).transpose();
         let last = sound_or_none(last)?;
-        let valid_bytes = match last {
+        let valid_bytes = match &last {
             // the index knows more than the database has kept: it is rebuilt
             Some(Some(None)) => {
                 refs.clear();
@@ -153,7 +170,7 @@ impl Volume {
             _ => valid_bytes,
         };
         let mut writer = IndexWriter::open(&self.path, valid_bytes).map_err(failed(&self.path))?;
-        let from = refs.last().map_or(0, BlockRef::end);
+        let from = refs.last().map_or(0, |last| last.last_slot() + 1);
         let scanned = self.scan_guarded(from, &mut |block, bytes| {
             writer.push(block, bytes);
             refs.push(block);
@@ -162,63 +179,48 @@ impl Volume {
             }
             Ok(())
         });
-        let orphans = sound_or_none(scanned)?;
+        let slots = sound_or_none(scanned)?;
         writer.write().map_err(failed(&self.path))?;
-        drop(refs);
         *self.index.lock() = Some(writer);
-        self.remove_orphans(orphans.as_deref().unwrap_or_default())?;
-        Ok(last.is_some() && orphans.is_some())
+        *self.slots.lock() = slots.unwrap_or_default();
+        Ok(last.is_some() && slots.is_some())
     }
 
     /// As [`Volume::scan`]; a panic of sled's is damage.
-    fn scan_guarded(&self, from: Offset, visit: Visit<'_>) -> Result<Vec<sled::IVec>, EngineError> {
+    fn scan_guarded(&self, from: Slot, visit: Visit<'_>) -> Result<Slots, EngineError> {
         catch_unwind(AssertUnwindSafe(|| self.scan(from, visit)))
             .unwrap_or_else(|panic| Err(EngineError::Damaged(panic_text(&*panic))))
     }
 
-    /// Hands the blocks from `from` on to `visit` with their indexes; answers the keys that belong
-    /// to no block. A damaged head is skipped: its offsets are then found missing.
-    fn scan(&self, from: Offset, visit: Visit<'_>) -> Result<Vec<sled::IVec>, EngineError> {
-        let mut orphans = Vec::new();
-        let mut head_of = None;
-        for entry in self.db.range(key(from, 0)..) {
-            let (key, value) = entry.map_err(|e| self.unreadable(from, &e))?;
-            let Some((first, piece)) = parse_key(&key) else {
+    /// Hands the blocks from `from` on to `visit` with their indexes, and answers which slots are
+    /// taken. A damaged piece takes its block along, whose offsets are then found missing.
+    fn scan(&self, from: Slot, visit: Visit<'_>) -> Result<Slots, EngineError> {
+        let mut slots = Slots {
+            next: from,
+            staked: from,
+        };
+        let mut run = Run::default();
+        for entry in self.db.range(key(from)..) {
+            let (key, value) = entry.map_err(|e| self.unreadable(slots.next, &e))?;
+            let Some(slot) = parse_key(&key) else {
                 continue;
             };
-            if piece > 0 {
-                if head_of != Some(first) {
-                    orphans.push(key);
-                }
+            slots.staked = slot + 1;
+            if value.is_empty() {
                 continue;
             }
-            head_of = Some(first);
-            let Some(([count, index_bytes, bytes], content)) = decode(&key, &value) else {
-                tracing::error!(volume = self.number, first, "damaged block");
+            slots.next = slot + 1;
+            let Some((head, content)) = decode(&key, &value) else {
+                tracing::error!(volume = self.number, slot, "damaged value");
+                run = Run::default();
                 continue;
             };
-            let block = BlockRef {
-                first,
-                count,
-                bytes,
+            let Some(block) = run.take(slot, head, content) else {
+                continue;
             };
-            if let Some(index) = content.get(..index_bytes as usize) {
-                visit(block, index)?;
-            } else if let Ok(whole) = self.read_block(block) {
-                visit(block, &whole.bytes[..index_bytes as usize])?;
-            }
+            visit(block, &run.index)?;
         }
-        Ok(orphans)
-    }
-
-    fn remove_orphans(&self, orphans: &[sled::IVec]) -> Result<(), EngineError> {
-        if orphans.is_empty() {
-            return Ok(());
-        }
-        for key in orphans {
-            self.db.remove(key).map_err(|e| self.failed(&e))?;
-        }
-        self.flush()
+        Ok(slots)
     }
 
     fn failed(&self, error: &sled::Error) -> EngineError {
@@ -234,26 +236,38 @@ impl Volume {
         ))
     }
 
-    /// Inserts a block, unsynced and not yet visible.
-    pub(super) fn insert(&self, block: &Block, scratch: &mut Vec<u8>) -> Result<(), EngineError> {
-        let count = pieces(block.bytes.len());
-        if count > usize::from(u16::MAX) {
-            return Err(EngineError::Failed(format!(
-                "block of {} bytes is too large",
-                block.bytes.len()
-            )));
-        }
-        let head = [block.count, block.index_bytes, block.bytes.len() as u32];
-        for piece in (0..count).rev() {
-            let from = piece * PIECE_BYTES;
+    /// Inserts a block, unsynced and not yet visible; answers where it is.
+    pub(super) fn insert(
+        &self,
+        block: &Block,
+        scratch: &mut Vec<u8>,
+    ) -> Result<BlockRef, EngineError> {
+        let mut slots = self.slots.lock();
+        let at = BlockRef {
+            first: block.first,
+            count: block.count,
+            bytes: block.bytes.len() as u32,
+            slot: slots.next,
+        };
+        for piece in 0..at.pieces() {
+            slots.stake(&self.db).map_err(|e| self.failed(&e))?;
+            let from = piece as usize * PIECE_BYTES;
             let to = (from + PIECE_BYTES).min(block.bytes.len());
-            let key = key(block.first, piece as u16);
+            let key = key(slots.next);
+            let head = Head {
+                first: block.first,
+                piece,
+                count: block.count,
+                index_bytes: block.index_bytes,
+                bytes: at.bytes,
+            };
             let value = encode(scratch, &key, head, &block.bytes[from..to]);
             let bytes = value.len();
             self.db.insert(key, value).map_err(|e| self.failed(&e))?;
             self.touch(&key, bytes)?;
+            slots.next += 1;
         }
-        Ok(())
+        Ok(at)
     }
 
     /// Makes sled notice that the leaf of this value, and others before it, can be evicted.
@@ -271,15 +285,14 @@ impl Volume {
         self.db.flush().map(drop).map_err(|e| self.failed(&e))
     }
 
-    /// Makes blocks visible whose flush has returned.
-    pub(super) fn publish(&self, blocks: &[Block]) {
+    /// Makes blocks visible whose flush has returned; `refs` is what their inserts answered.
+    pub(super) fn publish(&self, blocks: &[Block], refs: &[BlockRef]) {
         if let Some(writer) = &mut *self.index.lock() {
-            for block in blocks {
-                let index = &block.bytes[..block.index_bytes as usize];
-                writer.push(BlockRef::of(block), index);
+            for (block, at) in blocks.iter().zip(refs) {
+                writer.push(*at, &block.bytes[..block.index_bytes as usize]);
             }
         }
-        self.refs.write().extend(blocks.iter().map(BlockRef::of));
+        self.refs.write().extend_from_slice(refs);
     }
 
     /// Its first offset and one past its last; `None` when it is empty.
@@ -326,23 +339,25 @@ impl Volume {
         refs.get(refs.partition_point(|b| b.end() <= from)).copied()
     }
 
-    fn get(&self, first: Offset, piece: u16) -> Result<Option<sled::IVec>, EngineError> {
+    /// The value in a slot; `None` when nothing was put there.
+    fn get(&self, slot: Slot) -> Result<Option<sled::IVec>, EngineError> {
         // sled may panic on a page that is not what it wrote
-        let found = catch_unwind(AssertUnwindSafe(|| self.db.get(key(first, piece))));
+        let found = catch_unwind(AssertUnwindSafe(|| self.db.get(key(slot))));
         match found {
-            Ok(found) => found.map_err(|e| self.unreadable(first, &e)),
+            Ok(Ok(found)) => Ok(found.filter(|value| !value.is_empty())),
+            Ok(Err(e)) => Err(self.unreadable(slot, &e)),
             Err(panic) => Err(EngineError::Damaged(format!(
-                "volume {}, offset {first}: {}",
+                "volume {}, slot {slot}: {}",
                 self.number,
                 panic_text(&*panic)
             ))),
         }
     }
 
-    fn unreadable(&self, first: Offset, error: &sled::Error) -> EngineError {
+    fn unreadable(&self, slot: Slot, error: &sled::Error) -> EngineError {
         match error {
             sled::Error::Corruption { .. } => {
-                EngineError::Damaged(format!("volume {}, offset {first}: {error}", self.number))
+                EngineError::Damaged(format!("volume {}, slot {slot}: {error}", self.number))
             }
             error => self.failed(error),
         }
@@ -350,27 +365,35 @@ impl Volume {
 
     /// Reads a block back, checked.
     pub(super) fn read_block(&self, block: BlockRef) -> Result<Block, EngineError> {
-        let count = pieces(block.bytes as usize);
         let mut all = BytesMut::with_capacity(block.bytes as usize);
-        let mut numbers = [0; 3];
-        for piece in 0..count {
-            let piece = piece as u16;
-            let value = self.get(block.first, piece)?;
+        let mut index_bytes = 0;
+        for piece in 0..block.pieces() {
+            let slot = block.slot + piece;
+            let value = self.get(slot)?;
             let value = value.ok_or_else(|| self.damaged(block, "not there"))?;
-            let key = key(block.first, piece);
+            let key = key(slot);
             let (head, content) =
                 decode(&key, &value).ok_or_else(|| self.damaged(block, "checksum differs"))?;
             self.touch(&key, value.len())?;
-            numbers = head;
+            index_bytes = head.index_bytes;
+            let wanted = Head {
+                first: block.first,
+                piece,
+                count: block.count,
+                index_bytes,
+                bytes: block.bytes,
+            };
+            if head != wanted {
+                return Err(self.damaged(block, "not what the index says"));
+            }
             all.extend_from_slice(content);
         }
-        let [count, index_bytes, bytes] = numbers;
-        if count != block.count || bytes != block.bytes || all.len() != bytes as usize {
+        if all.len() != block.bytes as usize || index_bytes > block.bytes {
             return Err(self.damaged(block, "not what the index says"));
         }
         Ok(Block {
             first: block.first,
-            count,
+            count: block.count,
             index_bytes,
             bytes: Bytes::from(all),
         })
@@ -431,6 +454,48 @@ impl Volume {
     }
 }
 
+/// The pieces of one block, as a scan meets them.
+#[derive(Debug, Default)]
+struct Run {
+    /// The piece met last.
+    last: Option<(Slot, Head)>,
+    /// The block's index, as far as it has been met.
+    index: Vec<u8>,
+}
+
+impl Run {
+    /// Takes the next piece; answers the block that it completes, whose index is in `self.index`.
+    fn take(&mut self, slot: Slot, head: Head, content: &[u8]) -> Option<BlockRef> {
+        if head.piece == 0 {
+            self.index.clear();
+        } else {
+            let goes_on = self.last.is_some_and(|(at, last)| {
+                at + 1 == slot
+                    && head
+                        == Head {
+                            piece: last.piece + 1,
+                            ..last
+                        }
+            });
+            if !goes_on {
+                self.last = None;
+                return None;
+            }
+        }
+        let missing = (head.index_bytes as usize).saturating_sub(self.index.len());
+        self.index
+            .extend_from_slice(&content[..missing.min(content.len())]);
+        self.last = Some((slot, head));
+        let block = BlockRef {
+            first: head.first,
+            count: head.count,
+            bytes: head.bytes,
+            slot: slot.checked_sub(head.piece)?,
+        };
+        (head.piece + 1 == block.pieces()).then_some(block)
+    }
+}
+
 /// `None` for damage, which has been logged then.
 fn sound_or_none<T>(read: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
     match read {
@@ -465,30 +530,47 @@ mod tests {
         (volumes, volume)
     }
 
-    fn append(volume: &Volume, blocks: &[Block]) {
-        for block in blocks {
-            volume.insert(block, &mut Vec::new()).unwrap();
-        }
+    fn append(volume: &Volume, blocks: &[Block]) -> Vec<BlockRef> {
+        let insert = |block| volume.insert(block, &mut Vec::new()).unwrap();
+        let refs: Vec<BlockRef> = blocks.iter().map(insert).collect();
         volume.flush().unwrap();
-        volume.publish(blocks);
+        volume.publish(blocks, &refs);
+        refs
     }
 
     #[test]
-    fn pieces_without_a_head_are_removed_at_the_next_opening() {
+    fn pieces_of_a_block_that_is_not_whole_are_passed_over() {
         let dir = tempfile::tempdir().unwrap();
         let (volumes, volume) = volume(dir.path());
         append(&volume, &[block(1, 2, 100_000)]);
         // what a crash between the pieces of block 3 leaves
-        let torn = block(3, 1, 90_000);
-        volume.insert(&torn, &mut Vec::new()).unwrap();
-        volume.db.remove(key(3, 0)).unwrap();
+        let torn = volume.insert(&block(3, 1, 90_000), &mut Vec::new());
+        let last = torn.unwrap().last_slot();
+        volume.db.insert(key(last), &[]).unwrap();
         volume.flush().unwrap();
-        assert!(volume.get(3, 1).unwrap().is_some());
         drop(volume);
         let volume = reopened(&volumes);
         assert_eq!(volume.span(), Some((1, 3)));
-        assert!(volume.get(3, 1).unwrap().is_none());
-        assert!(volume.get(1, 1).unwrap().is_some());
+        let again = [block(3, 2, 50_000), block(5, 1, 10)];
+        let refs = append(&volume, &again);
+        assert_eq!(refs[0].slot, last);
+        drop(volume);
+        // also when the index has to be found again
+        std::fs::remove_file(volumes.join(dir_name(1)).join(index::FILE)).unwrap();
+        let volume = reopened(&volumes);
+        assert_eq!(volume.span(), Some((1, 6)));
+        let read = |at: &BlockRef| volume.read_block(*at).unwrap();
+        assert_same_blocks(&refs.iter().map(read).collect::<Vec<_>>(), &again);
+    }
+
+    #[test]
+    fn a_value_is_written_about_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, volume) = volume(dir.path());
+        let blocks: Vec<Block> = (1..1000).map(|o| block(o, 1, PIECE_BYTES)).collect();
+        append(&volume, &blocks);
+        let bytes = blocks.len() * VALUE_BYTES_MAX;
+        assert!(volume.db_bytes() < (bytes + bytes / 10) as u64);
     }
 
     #[test]
@@ -504,8 +586,13 @@ mod tests {
         let wanted: Vec<IndexEntry> = blocks.iter().map(Block::index_entry).collect();
         let volume = reopened(&volumes);
         assert_eq!(volume.entries().unwrap().unwrap(), wanted);
-        let ghost = block(50, 1, 10);
-        volume.publish(&[ghost]);
+        let ghost = BlockRef {
+            slot: volume.refs.read().last().unwrap().last_slot() + 1,
+            first: 50,
+            count: 1,
+            bytes: 10,
+        };
+        volume.publish(&[block(50, 1, 10)], &[ghost]);
         volume.write_index().unwrap();
         drop(volume);
         assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
@@ -522,20 +609,21 @@ mod tests {
         append(&volume, &[block(1, 1, 60_000), block(2, 1, 10)]);
         let first = volume.ref_at(1).unwrap();
         for piece in 0..3 {
-            let original = volume.get(1, piece).unwrap().unwrap();
+            let slot = first.slot + piece;
+            let original = volume.get(slot).unwrap().unwrap();
             for at in [0, 5, 13, original.len() - 1] {
                 let mut value = original.to_vec();
                 value[at] ^= 1;
-                volume.db.insert(key(1, piece), value).unwrap();
+                volume.db.insert(key(slot), value).unwrap();
                 let damaged = volume.read_block(first);
                 assert!(matches!(damaged, Err(EngineError::Damaged(_))));
             }
-            volume.db.insert(key(1, piece), original).unwrap();
+            volume.db.insert(key(slot), original).unwrap();
             assert_same_blocks(&[volume.read_block(first).unwrap()], &[block(1, 1, 60_000)]);
         }
         // a piece in the place of another
-        let other = volume.get(1, 2).unwrap().unwrap();
-        volume.db.insert(key(1, 1), other).unwrap();
+        let other = volume.get(first.slot + 2).unwrap().unwrap();
+        volume.db.insert(key(first.slot + 1), other).unwrap();
         assert_eq!(volume.verify().unwrap(), [first]);
     }
 

@@ -48,14 +48,22 @@ impl Output {
     }
 }
 
-/// Prints a line to stdout. A reader that has gone (`| head`) ends the process quietly.
+/// Prints a line to stdout.
+///
+/// # Errors
+/// As [`cannot_write`] says.
 pub fn line(text: &str) -> anyhow::Result<()> {
     let mut out = anstream::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {
-            Err(crate::failure::Failure::Said(0).into())
-        }
-        other => Ok(other?),
+    writeln!(out, "{text}")
+        .and_then(|()| out.flush())
+        .map_err(cannot_write)
+}
+
+/// What a failed write to stdout comes to: a reader that has gone (`| head`) ends the process quietly.
+pub fn cannot_write(error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        std::io::ErrorKind::BrokenPipe => crate::failure::Failure::Said(0).into(),
+        _ => error.into(),
     }
 }
 

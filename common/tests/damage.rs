@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creel_common::attempt::Report;
+use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
+use creel_common::engine::sled::{SledEngine, SledSettings};
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{Intake, LeaseRequest, Settled, Unobserved, Want, Work};
 use creel_common::outcome::Outcome;
@@ -17,7 +19,7 @@ use creel_common::time::Clock;
 const ROUTES: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"a\"\n\
                       [[routes]]\nsource = \"other\"\ndestination = \"d\"\nname = \"z\"\n";
 
-fn open(engine: MemoryEngine, clock: &Arc<ManualClock>) -> Arc<LocalLog> {
+fn open(engine: impl Engine, clock: &Arc<ManualClock>) -> Arc<LocalLog> {
     let around = Surroundings {
         clock: clock.clone(),
         dice: 1,
@@ -72,4 +74,49 @@ async fn a_damaged_block_of_one_route_neither_stops_nor_kills_what_others_have()
     leases.extend(log.lease(request("3", &["a", "z"])).await.unwrap());
     let routes: Vec<_> = leases.iter().map(|lease| lease.route.as_str()).collect();
     assert_eq!(routes, ["a"]);
+}
+
+/// A log on disk whose volumes take one commit each.
+fn on_disk(dir: &std::path::Path) -> SledEngine {
+    let settings = SledSettings {
+        volume_bytes: 1,
+        ..SledSettings::new(dir.join("data"))
+    };
+    SledEngine::open(settings, 1).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_volume_damaged_in_every_file_takes_only_its_own_deliveries_along() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::default());
+    let log = open(on_disk(dir.path()), &clock);
+    for body in ["one", "two", "three"] {
+        let delivery = sample::delivery("s", body, clock.wall());
+        log.append(delivery).await.unwrap();
+    }
+    let hurt = log.facts().volumes[1].clone();
+    log.close().await.unwrap();
+    let volume = dir.path().join(format!("data/v/{:010}", hurt.number));
+    for file in ["db", "index"] {
+        let path = volume.join(file);
+        // of the same length, with the end, where a sealed volume says what is in it, left alone
+        let mut bytes = std::fs::read(&path).unwrap();
+        let end = bytes.len() - 60;
+        bytes[8..end].fill(0x5a);
+        std::fs::write(&path, bytes).unwrap();
+    }
+    let log = open(on_disk(dir.path()), &clock);
+    let lost = log.facts().lost;
+    assert!(
+        lost.iter().any(|gap| gap.first == hurt.first && gap.known_lost),
+        "{lost:?}"
+    );
+    let mut offsets = Vec::new();
+    for request_name in ["1", "2"] {
+        for lease in log.lease(request(request_name, &["a"])).await.unwrap() {
+            offsets.extend(lease.items.iter().map(|item| item.offset));
+        }
+    }
+    assert_eq!(offsets, [hurt.first - 1, hurt.first + 1]);
+    log.close().await.unwrap();
 }

@@ -57,10 +57,11 @@ pub struct Recovered {
     pub keys: KeyTable,
 }
 
-/// Reads all block indexes: what is where, and the keys that no run covers yet.
+/// Reads all block indexes: what is where, and the keys that no run covers yet. A volume whose
+/// index cannot be read or found again is passed over: what it held is lost, the rest goes on.
 ///
 /// # Errors
-/// The engine's; a damaged index.
+/// The engine's, but for damage.
 pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, EngineError> {
     let mut recovered = Recovered {
         spans: Spans::default(),
@@ -72,10 +73,18 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
     let gaps = engine.gaps();
     let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
     for volume in engine.volumes() {
-        for entry in engine.index(volume.number)? {
-            let index = Index::decode(&entry.bytes).map_err(|e| {
-                EngineError::Damaged(format!("index of block {}: {e}", entry.first))
-            })?;
+        let entries = match engine.index(volume.number) {
+            Err(EngineError::Damaged(why)) => {
+                tracing::error!(volume = volume.number, why, "its index is lost; passed over");
+                continue;
+            }
+            entries => entries?,
+        };
+        for entry in entries {
+            let Ok(index) = Index::decode(&entry.bytes) else {
+                tracing::error!(first = entry.first, "index of a block is lost; passed over");
+                continue;
+            };
             recovered.spans.push(&index);
             for source in &index.sources {
                 if !recovered.sources.contains(source.as_str()) {

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::open_existing;
 use super::read::{Piece, Range, read};
 use crate::failure::said;
+use crate::output::cannot_write;
 use crate::settings::Global;
 
 /// Write every delivery as one line of JSON, in the order of the log
@@ -46,8 +47,9 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let written = read(&*engine, args.from, &mut |piece| {
         match piece {
             Piece::Delivery(offset, delivery) => {
-                serde_json::to_writer(&mut out, &line(log, offset, &delivery))?;
-                out.write_all(b"\n")?;
+                let mut text = serde_json::to_vec(&line(log, offset, &delivery))?;
+                text.push(b'\n');
+                out.write_all(&text).map_err(cannot_write)?;
             }
             Piece::Damage(range) => {
                 damaged += 1;
@@ -61,7 +63,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         }
         Ok(())
     });
-    let written = written.and_then(|()| Ok(out.flush()?));
+    let written = written.and_then(|()| out.flush().map_err(cannot_write));
     engine
         .close()
         .map_err(|error| crate::engine::explain(&config, error))?;

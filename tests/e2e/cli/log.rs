@@ -49,4 +49,14 @@ async fn the_log_is_looked_at_only_while_no_receiver_runs() {
         );
     }
     assert_eq!(exported.len(), 7);
+
+    // `creel log export | head`: a reader that has gone is no error
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut export = site.creel(&["log", "export"]);
+    export.stdout(writer).stderr(std::process::Stdio::piped());
+    let exit = export.spawn().unwrap().wait_with_output().await.unwrap();
+    let said = String::from_utf8_lossy(&exit.stderr);
+    assert_eq!(exit.status.code(), Some(0), "{said}");
+    assert!(!said.contains("pipe"), "{said}");
 }

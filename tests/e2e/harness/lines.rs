@@ -33,7 +33,12 @@ pub fn json_lines(path: &Path) -> Vec<Line> {
 }
 
 fn of_file(file: &Path) -> Vec<Line> {
-    let bytes = fs::read(file).expect("a file that is there");
+    let bytes = match fs::read(file) {
+        Ok(bytes) => bytes,
+        // its writer has put it elsewhere since it was listed
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => panic!("{}: {error}", file.display()),
+    };
     let complete = bytes
         .split_inclusive(|&byte| byte == b'\n')
         .filter(|line| line.ends_with(b"\n"));

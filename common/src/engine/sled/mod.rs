@@ -592,7 +592,9 @@ impl Engine for SledEngine {
     }
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
-        let entries = self.shared.chain.entries(volume);
+        let entries = self.shared.chain.entries(volume).inspect_err(|e| {
+            self.shared.note_damage(e, self.shared.chain.span(volume));
+        });
         self.shared.note_missing();
         entries
     }

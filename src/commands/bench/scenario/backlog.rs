@@ -12,7 +12,7 @@ use super::{Common, archive};
 /// Pile up deliveries with no worker, crash the receiver, start it again, drain
 ///
 /// The receiver is killed with -9 and has to be ready again at once, with little memory; then one
-/// worker drains to files, the oldest first. A delivery of 1 KiB takes about 3 KiB in the log and 2
+/// worker drains to files, the oldest first. A delivery of 1 KiB takes about 2 KiB in the log and 2
 /// KiB in the files.
 #[derive(Debug, clap::Args)]
 pub struct Args {

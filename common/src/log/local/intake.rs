@@ -1,0 +1,126 @@
+//! Deliveries come in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use crossbeam_channel::TrySendError;
+use tokio::sync::oneshot;
+
+use super::LocalLog;
+use crate::config;
+use crate::delivery::Delivery;
+use crate::ids::{DeliveryId, Offset};
+use crate::log::block::Entry;
+use crate::log::committer::{ASK_RUNS, Pending};
+use crate::log::keys::{KeyMark, Verdict};
+use crate::log::{AppendError, Appended, Intake, codec};
+use crate::time::Timestamp;
+
+/// Window of a source that is not configured.
+pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(72 * 3600);
+
+pub(super) struct SourceRule {
+    name: Arc<str>,
+    pub(super) window: Duration,
+}
+
+impl SourceRule {
+    pub(super) fn of(source: &config::Source) -> (String, Self) {
+        let rule = Self {
+            name: Arc::from(source.name.as_str()),
+            window: source.dedupe_window,
+        };
+        (source.name.clone(), rule)
+    }
+}
+
+impl LocalLog {
+    fn entry(&self, new: &Delivery) -> Result<(Entry, Timestamp), AppendError> {
+        let rule = self.sources.get(&new.envelope.source);
+        let window = rule.map_or(WINDOW_DEFAULT, |rule| rule.window);
+        let name = rule.map_or_else(
+            || Arc::from(new.envelope.source.as_str()),
+            |rule| rule.name.clone(),
+        );
+        let mark = |key: &crate::delivery::IdempotencyKey| {
+            KeyMark::new(
+                &new.envelope.source,
+                new.envelope.event_type.as_deref(),
+                &key.0,
+                &new.body,
+            )
+        };
+        let key = new
+            .head
+            .key
+            .as_ref()
+            .filter(|_| !window.is_zero())
+            .map(mark);
+        // heads are bounded by the listener far below what can be encoded
+        let record = codec::encode(new).map_err(|e| AppendError::Full(e.to_string()))?;
+        let received_at = new.envelope.received_at;
+        let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
+        let since = Timestamp(received_at.millis().saturating_sub(millis));
+        Ok((
+            Entry {
+                record,
+                source: name,
+                received_at,
+                key,
+            },
+            since,
+        ))
+    }
+
+    /// Asks the keys on disk; memory is asked by the committer.
+    fn known(&self, entry: &Entry, since: Timestamp) -> (u64, Option<Offset>) {
+        let (Some(runs), Some(mark)) = (&self.runs, entry.key) else {
+            return (0, None);
+        };
+        let asked = runs.written();
+        match runs.judge(mark, since) {
+            Verdict::Repeat(offset) => (asked, Some(offset)),
+            // another body under this key may be in memory: the committer looks at both together
+            Verdict::Conflict => (ASK_RUNS, None),
+            Verdict::New => (asked, None),
+        }
+    }
+}
+
+#[async_trait]
+impl Intake for LocalLog {
+    async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
+        self.gate.pass()?;
+        let (entry, since) = self.entry(&new)?;
+        let (runs_asked, known) = self.known(&entry, since);
+        if let Some(offset) = known {
+            self.observer.duplicate(&entry.source);
+            return Ok(Appended {
+                id: DeliveryId {
+                    log: self.id(),
+                    offset,
+                },
+                duplicate: true,
+            });
+        }
+        let (reply, answer) = oneshot::channel();
+        let pending = Pending {
+            entry,
+            since,
+            runs_asked,
+            reply,
+        };
+        let sent = match &*self.intake.lock() {
+            Some(intake) => intake.try_send(pending),
+            None => return Err(AppendError::Stopped),
+        };
+        match sent {
+            Ok(()) => answer.await.unwrap_or(Err(AppendError::Stopped)),
+            Err(TrySendError::Full(_)) => Err(AppendError::Full(
+                "too many deliveries wait for the disk".to_owned(),
+            )),
+            Err(TrySendError::Disconnected(_)) => Err(AppendError::Stopped),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! The log in the process that owns it.
+
+mod intake;
+mod operate;
+mod threads;
+mod work;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use parking_lot::Mutex;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use tokio::sync::oneshot;
+
+use self::intake::{SourceRule, WINDOW_DEFAULT};
+use self::threads::{Guard, blocking, spawn};
+use crate::config::Config;
+use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
+use crate::ids::{LogId, Offset};
+use crate::log::committer::{Committer, Pending};
+use crate::log::desk::{Around, Bell, Command, Desk};
+use crate::log::gate::Gate;
+use crate::log::keeper::{Charge, Keeper};
+use crate::log::keys::Runs;
+use crate::log::lender::Lender;
+use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
+use crate::log::retention::Retention;
+use crate::log::shelf::Shelf;
+use crate::log::{AppendError, Observer};
+use crate::time::Clock;
+
+/// Deliveries that may wait for the committer; intake bounds their bytes far more tightly.
+const INTAKE_QUEUE: usize = 65_536;
+/// Commands that may wait for the desk.
+const DESK_QUEUE: usize = 16_384;
+/// What the log is told about its surroundings.
+pub struct Surroundings {
+    /// Both clocks.
+    pub clock: Arc<dyn Clock>,
+    /// Seed of the jitter and of lease ids.
+    pub dice: u64,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
+    /// Called once, from the log's own thread, when the engine failed: nothing more is acknowledged,
+    /// and the process should end with exit code 74.
+    pub on_failure: Arc<dyn Fn(&EngineError) + Send + Sync>,
+}
+
+/// Facts about the log, for status pages and metrics.
+#[derive(Debug, Clone)]
+pub struct LogFacts {
+    /// Its name.
+    pub log: LogId,
+    /// The oldest offset that is there; equal to `next` when nothing is.
+    pub first: Offset,
+    /// The offset the next delivery gets.
+    pub next: Offset,
+    /// Deliveries that are there.
+    pub deliveries: u64,
+    /// Volumes, oldest first.
+    pub volumes: Vec<VolumeInfo>,
+    /// What was lost in the log's whole life.
+    pub lost: Vec<Gap>,
+    /// Room on its disk.
+    pub space: Option<Space>,
+    /// Why nothing is taken, if so.
+    pub refusing: Option<AppendError>,
+    /// Idempotency keys on disk.
+    pub keys: u64,
+}
+/// The log in the process that owns it: [`Intake`], [`Work`] and [`Operate`] over an engine.
+pub struct LocalLog {
+    engine: Arc<dyn Engine>,
+    shelf: Arc<Shelf>,
+    runs: Option<Arc<Runs>>,
+    gate: Arc<Gate>,
+    observer: Arc<dyn Observer>,
+    sources: HashMap<String, SourceRule>,
+    intake: Mutex<Option<Sender<Pending>>>,
+    desk: Sender<Command>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl LocalLog {
+    /// Opens the log over an engine, with the routes and sources of a configuration.
+    ///
+    /// Routes that are new get their cursor now; routes that left the configuration keep theirs.
+    ///
+    /// # Errors
+    /// The engine's; a state store that cannot be read.
+    pub fn open(
+        engine: Arc<dyn Engine>,
+        config: &Config,
+        around: Surroundings,
+    ) -> Result<Arc<Self>, EngineError> {
+        let mut runs = open_runs(&*engine)?;
+        let height = engine.raise_next(remembered(&*engine, runs.as_ref())?)?;
+        if let Some(runs) = &mut runs {
+            runs.set_lost(engine.gaps());
+        }
+        let runs = runs.map(Arc::new);
+        let recovered = recover(&*engine, runs.as_deref())?;
+        let recent_bytes = usize::try_from(config.log.cache_bytes).unwrap_or(usize::MAX);
+        let shelf = Arc::new(Shelf::new(
+            engine.clone(),
+            height,
+            recovered.spans,
+            recovered.sources,
+            recent_bytes,
+        ));
+        let gate = Arc::new(Gate::new(engine.clone(), config.log.reserve_bytes));
+        let keys_covered = runs.as_ref().map_or(Offset::MAX, |runs| runs.end());
+        let (keeper, keep) = Keeper::new(keys_covered);
+        let lanes = open_lanes(&*engine, &shelf, config, around.clock.mono())?;
+        let (desk, desk_inbox) = crossbeam_channel::bounded(DESK_QUEUE);
+        let bell = Bell::new(desk.clone());
+        let (intake, intake_inbox) = crossbeam_channel::bounded(INTAKE_QUEUE);
+        let mut dice = StdRng::seed_from_u64(around.dice);
+        let lender = Lender::new(lanes, config.log.lease, dice.random());
+        let retention = Retention::new(
+            config.log.retention,
+            keeper.clone(),
+            routed_floors(&*engine)?,
+        );
+        let desk_state = Desk::new(
+            lender,
+            Around {
+                shelf: shelf.clone(),
+                engine: engine.clone(),
+                clock: around.clock.clone(),
+                dice,
+                observer: around.observer.clone(),
+                gate: gate.clone(),
+                retention,
+                next_audit: next_audit(&*engine)?,
+                lost_max: config.log.lost_max,
+                listening: bell.ear(),
+            },
+        );
+        let committer = Committer {
+            engine: engine.clone(),
+            shelf: shelf.clone(),
+            table: recovered.keys,
+            runs: runs.clone(),
+            keeper,
+            gate: gate.clone(),
+            observer: around.observer.clone(),
+            bell: Box::new(move || bell.ring()),
+            on_failure: around.on_failure.clone(),
+        };
+        let sources = config
+            .sources
+            .values()
+            .map(SourceRule::of)
+            .collect::<HashMap<_, _>>();
+        let charge = Charge {
+            engine: engine.clone(),
+            runs: runs.clone(),
+            gate: gate.clone(),
+            window_max: sources
+                .values()
+                .map(|rule| rule.window)
+                .max()
+                .unwrap_or(WINDOW_DEFAULT),
+            clock: around.clock,
+        };
+        let on_failure = around.on_failure;
+        let failed = on_failure.clone();
+        let guard = || Guard(gate.clone(), on_failure.clone());
+        let threads = vec![
+            spawn("committer", guard(), move || committer.run(&intake_inbox))?,
+            spawn("desk", guard(), move || {
+                desk_state.run(&desk_inbox, &*failed);
+            })?,
+            spawn("keeper", guard(), move || keep(charge))?,
+        ];
+        Ok(Arc::new(Self {
+            engine,
+            shelf,
+            runs,
+            gate,
+            observer: around.observer,
+            sources,
+            intake: Mutex::new(Some(intake)),
+            desk,
+            threads: Mutex::new(threads),
+        }))
+    }
+
+    /// The log's name.
+    pub fn id(&self) -> LogId {
+        self.engine.opened().log
+    }
+
+    /// Whether it can acknowledge right now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn ready(&self) -> Result<(), AppendError> {
+        self.gate.pass()
+    }
+
+    /// Facts for status pages and metrics. Blocks; call it off the async threads.
+    pub fn facts(&self) -> LogFacts {
+        let (first, deliveries) = {
+            let spans = self.shelf.spans();
+            (
+                spans.first().unwrap_or(self.shelf.height()),
+                spans.deliveries(),
+            )
+        };
+        LogFacts {
+            log: self.id(),
+            first,
+            next: self.shelf.height(),
+            deliveries,
+            volumes: self.engine.volumes(),
+            lost: self.engine.gaps(),
+            space: self.engine.space(),
+            refusing: self.gate.pass().err(),
+            keys: self.runs.as_ref().map_or(0, |runs| runs.keys()),
+        }
+    }
+    /// Takes nothing more, writes what is to be written, and marks the shutdown clean.
+    ///
+    /// # Errors
+    /// The engine's.
+    pub async fn close(self: Arc<Self>) -> Result<(), EngineError> {
+        self.gate.stop();
+        let (done, closed) = oneshot::channel();
+        let desk = self.desk.clone();
+        let hang_up = self.intake.lock().take();
+        drop(hang_up);
+        blocking(move || drop(desk.send(Command::Close(done)))).await;
+        // a desk that failed has said so already
+        let _ = closed.await;
+        let threads = std::mem::take(&mut *self.threads.lock());
+        let engine = self.engine.clone();
+        blocking(move || {
+            // the keeper ends once committer and desk have dropped their handles
+            for thread in threads {
+                let _ = thread.join();
+            }
+            engine.close()
+        })
+        .await
+    }
+}

@@ -8,6 +8,7 @@ pub mod attempt;
 pub mod config;
 pub mod delivery;
 pub mod engine;
+pub mod heavy;
 pub mod ids;
 pub mod log;
 pub mod outcome;

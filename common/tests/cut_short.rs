@@ -26,7 +26,9 @@ fn open_with(
     routes: &[&str],
 ) -> Arc<LocalLog> {
     let route = |name: &&str| {
-        format!("[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"{name}\"\nstart = \"beginning\"\n")
+        format!(
+            "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"{name}\"\nstart = \"beginning\"\n"
+        )
     };
     let routes: String = routes.iter().map(route).collect();
     let around = Surroundings {

@@ -108,7 +108,8 @@ async fn a_volume_damaged_in_every_file_takes_only_its_own_deliveries_along() {
     let log = open(on_disk(dir.path()), &clock);
     let lost = log.facts().lost;
     assert!(
-        lost.iter().any(|gap| gap.first == hurt.first && gap.known_lost),
+        lost.iter()
+            .any(|gap| gap.first == hurt.first && gap.known_lost),
         "{lost:?}"
     );
     let mut offsets = Vec::new();

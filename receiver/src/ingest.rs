@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
+use creel_common::heavy::heavy;
 use creel_common::log::Intake;
 use creel_common::time::{Clock, Timestamp};
 use http::request::Parts;
@@ -25,9 +26,6 @@ use crate::reply::{self, Refused, Reply};
 use crate::server::{Handler, Peer};
 use crate::sources::{BODY_BYTES_MAX, Source, Sources};
 use crate::verify::{self, Accepted, Verdict};
-
-/// Bodies from this size on are judged beside the other tasks of the thread.
-const HEAVY_BYTES: usize = 256 << 10;
 
 /// What metrics and the log say instead of a source that is not configured.
 const NO_SOURCE: &str = "-";
@@ -274,15 +272,9 @@ fn accept<'s>(
     }
 }
 
-/// Hashing a large body takes tens of milliseconds; other tasks of this thread move on meanwhile.
 fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
     let millis = i64::try_from(now.millis()).unwrap_or(i64::MAX);
-    let check = || verifier.check(request, millis);
-    let threads = tokio::runtime::Handle::current().runtime_flavor();
-    if request.body.len() >= HEAVY_BYTES && threads == tokio::runtime::RuntimeFlavor::MultiThread {
-        return tokio::task::block_in_place(check);
-    }
-    check()
+    heavy(request.body.len(), || verifier.check(request, millis))
 }
 
 /// Header lines as they are kept: in order, repeats kept, credentials as digests.

@@ -75,7 +75,11 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
     for volume in engine.volumes() {
         let entries = match engine.index(volume.number) {
             Err(EngineError::Damaged(why)) => {
-                tracing::error!(volume = volume.number, why, "its index is lost; passed over");
+                tracing::error!(
+                    volume = volume.number,
+                    why,
+                    "its index is lost; passed over"
+                );
                 continue;
             }
             entries => entries?,

@@ -192,7 +192,11 @@ impl Desk {
             .put(state::RENAMING, state::encoded(&renaming));
         self.commit(false).map_err(failed)?;
         finish_rename(&*self.engine).map_err(failed)?;
-        let place = self.lender.lane(from).ok_or_else(|| no_route(from))?.place();
+        let place = self
+            .lender
+            .lane(from)
+            .ok_or_else(|| no_route(from))?
+            .place();
         self.lender.set_lane(from, None);
         let lane = self.new_lane(to, record, place, config);
         self.lender.set_lane(to, Some(lane));
@@ -307,7 +311,9 @@ pub fn finish_rename(engine: &dyn Engine) -> Result<(), EngineError> {
     let mut batch = StateBatch::default();
     for key in [state::route_key, state::place_key] {
         let moved = engine.get(&key(&from))?.ok_or_else(|| {
-            EngineError::Damaged(format!("route `{from}`, which is being renamed, is not there"))
+            EngineError::Damaged(format!(
+                "route `{from}`, which is being renamed, is not there"
+            ))
         })?;
         batch.put(key(&to), moved);
     }

@@ -55,7 +55,7 @@ async fn the_log_is_looked_at_only_while_no_receiver_runs() {
     drop(reader);
     let mut export = site.creel(&["log", "export"]);
     export.stdout(writer).stderr(std::process::Stdio::piped());
-    let exit = export.spawn().unwrap().wait_with_output().await.unwrap();
+    let exit = export.spawn().unwrap().wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&exit.stderr);
     assert_eq!(exit.status.code(), Some(0), "{said}");
     assert!(!said.contains("pipe"), "{said}");

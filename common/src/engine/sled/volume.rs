@@ -159,7 +159,10 @@ impl Volume {
     /// of that could be read.
     fn catch_up(&self, valid_bytes: u64) -> Result<bool, EngineError> {
         let mut refs = self.refs.write();
-        let last = refs.last().map(|last| self.get(last.last_slot())).transpose();
+        let last = refs
+            .last()
+            .map(|last| self.get(last.last_slot()))
+            .transpose();
         let last = sound_or_none(last)?;
         let valid_bytes = match &last {
             // the index knows more than the database has kept: it is rebuilt

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::LocalLog;
 use crate::config;
 use crate::delivery::Delivery;
+use crate::heavy::heavy;
 use crate::ids::{DeliveryId, Offset};
 use crate::log::block::Entry;
 use crate::log::committer::{ASK_RUNS, Pending};
@@ -92,7 +93,7 @@ impl LocalLog {
 impl Intake for LocalLog {
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
         self.gate.pass()?;
-        let (entry, since) = self.entry(&new)?;
+        let (entry, since) = heavy(new.body.len(), || self.entry(&new))?;
         let (runs_asked, known) = self.known(&entry, since);
         if let Some(offset) = known {
             self.observer.duplicate(&entry.source);

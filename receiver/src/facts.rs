@@ -27,6 +27,7 @@ pub fn view(facts: LogFacts) -> LogView {
         refuses: facts.refusing.map(|error| error.to_string()),
         used_bytes: facts.space.map(|space| space.used),
         free_bytes: facts.space.map(|space| space.free),
+        sources: facts.sources.iter().map(ToString::to_string).collect(),
         volumes: facts.volumes.into_iter().map(Into::into).collect(),
         gaps: facts.lost.into_iter().map(Into::into).collect(),
     }

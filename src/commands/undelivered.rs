@@ -104,14 +104,15 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 
 async fn unrouted(log: &RemoteLog, routes: &[RouteStatus]) -> anyhow::Result<Vec<Unrouted>> {
     let mut all = Vec::new();
-    for source in log.sources().await? {
-        if routes.iter().any(|route| route.source == source.name) {
+    // of the log, not of the configuration, which a source may have left
+    for source in log.facts().await?.sources {
+        if routes.iter().any(|route| route.source == source) {
             continue;
         }
-        let (deliveries, more) = deliveries_of(log, &source.name).await?;
+        let (deliveries, more) = deliveries_of(log, &source).await?;
         if deliveries > 0 {
             all.push(Unrouted {
-                source: source.name,
+                source,
                 deliveries,
                 more,
             });

@@ -110,4 +110,15 @@ async fn a_route_that_left_the_configuration_is_kept_until_it_is_forgotten() {
     assert_eq!(found["unrouted"][0]["source"], "github");
     assert_eq!(found["unrouted"][0]["deliveries"], 2);
     assert_eq!(receiver.terminate(SOON).await.code(), Some(0));
+
+    // nor are they when their source leaves the configuration
+    let renamed = without.replace("[sources.github]", "[sources.other]");
+    assert_ne!(renamed, without);
+    fs::write(site.config(), renamed).unwrap();
+    let mut receiver = Receiver::start(&site).await;
+    let exit = creel(&site, &["undelivered", "--json"]).await;
+    assert_eq!(exit.code(), Some(1), "{}", exit.stdout);
+    let found: serde_json::Value = serde_json::from_str(&exit.stdout).unwrap();
+    assert_eq!(found["unrouted"][0]["source"], "github");
+    assert_eq!(receiver.terminate(SOON).await.code(), Some(0));
 }

@@ -60,6 +60,8 @@ pub struct LogFacts {
     pub next: Offset,
     /// Deliveries that are there.
     pub deliveries: u64,
+    /// Names of the sources of which deliveries are or were there.
+    pub sources: Vec<Arc<str>>,
     /// Volumes, oldest first.
     pub volumes: Vec<VolumeInfo>,
     /// What was lost in the log's whole life.
@@ -71,6 +73,7 @@ pub struct LogFacts {
     /// Idempotency keys on disk.
     pub keys: u64,
 }
+
 /// The log in the process that owns it: [`Intake`], [`Work`] and [`Operate`] over an engine.
 pub struct LocalLog {
     engine: Arc<dyn Engine>,
@@ -217,6 +220,7 @@ impl LocalLog {
             first,
             next: self.shelf.height(),
             deliveries,
+            sources: self.shelf.sources(),
             volumes: self.engine.volumes(),
             lost: self.engine.gaps(),
             space: self.engine.space(),

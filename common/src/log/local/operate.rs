@@ -1,7 +1,5 @@
 //! People look and change.
 
-use std::collections::BTreeSet;
-
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
@@ -23,27 +21,6 @@ use crate::log::{
 const ATTEMPTS_SHOWN: usize = 1000;
 
 impl LocalLog {
-    /// Sources that are in the log and have no route, not even one that left the configuration.
-    ///
-    /// # Errors
-    /// [`OperateError::Unavailable`].
-    pub async fn unrouted(&self) -> Result<Vec<String>, OperateError> {
-        self.ask(|desk| {
-            let routed: BTreeSet<&str> = desk
-                .lender
-                .lanes()
-                .map(|lane| lane.record().source.as_str())
-                .collect();
-            let sources = desk.shelf.sources();
-            sources
-                .iter()
-                .filter(|s| !routed.contains(&***s))
-                .map(|s| s.to_string())
-                .collect()
-        })
-        .await
-    }
-
     async fn ask<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Desk) -> T + Send + 'static,

@@ -1,0 +1,85 @@
+//! The log as a whole.
+
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Gap, VolumeInfo};
+use crate::ids::{LogId, Offset};
+
+/// The log as a whole.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LogView {
+    /// Its name: the first part of every delivery's id.
+    pub log: LogId,
+    /// The oldest offset that is there; equal to `next` when nothing is.
+    pub first: Offset,
+    /// The offset the next delivery gets.
+    pub next: Offset,
+    /// Deliveries that are there.
+    pub deliveries: u64,
+    /// Idempotency keys on disk.
+    pub keys: u64,
+    /// Why it takes nothing in just now; absent while it does.
+    pub refuses: Option<String>,
+    /// Bytes the log takes; absent without a disk.
+    pub used_bytes: Option<u64>,
+    /// Bytes free on its file system; absent without a disk.
+    pub free_bytes: Option<u64>,
+    /// Its volumes, oldest first.
+    pub volumes: Vec<VolumeView>,
+    /// Names of the sources of which deliveries are or were there, configured or not.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// What the last opening found missing.
+    pub gaps: Vec<GapView>,
+}
+
+/// One volume of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct VolumeView {
+    /// Its number.
+    pub number: u64,
+    /// Its first offset.
+    pub first: Offset,
+    /// One past its last offset.
+    pub end: Offset,
+    /// Bytes it takes on disk.
+    pub bytes: u64,
+    /// Nothing is appended to it any more.
+    pub sealed: bool,
+}
+
+impl From<VolumeInfo> for VolumeView {
+    fn from(volume: VolumeInfo) -> Self {
+        Self {
+            number: volume.number,
+            first: volume.first,
+            end: volume.end,
+            bytes: volume.bytes,
+            sealed: volume.sealed,
+        }
+    }
+}
+
+/// Offsets that were, or may have been, lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct GapView {
+    /// First offset of the gap.
+    pub first: Offset,
+    /// Last offset of the gap.
+    pub last: Offset,
+    /// Whether deliveries are known to have been there.
+    pub known_lost: bool,
+}
+
+impl From<Gap> for GapView {
+    fn from(gap: Gap) -> Self {
+        Self {
+            first: gap.first,
+            last: gap.last,
+            known_lost: gap.known_lost,
+        }
+    }
+}

@@ -208,3 +208,40 @@ async fn below_the_reserve_nothing_is_taken_all_else_goes_on_and_above_it_intake
     }
     assert_eq!(subject.append("s").await, Ok(3));
 }
+
+#[tokio::test]
+async fn settled_history_gives_way_to_a_disk_that_fills_oldest_first_and_nothing_else_does() {
+    let subject = Subject::fresh(&["r"]);
+    for _ in 0..6 {
+        subject.append("s").await.unwrap();
+    }
+    let outcome = |offset| match offset {
+        2 => Outcome::Reject,
+        _ => Outcome::Delivered,
+    };
+    // 5 is pending, 6 is in the volume that is being written; nothing is past retention
+    subject.settle("r", 4, outcome).await;
+    // above the reserve of 1 MiB, but below half as much again: as if one volume were too many
+    let short = 1500;
+    let free = (3 << 19) - short;
+    subject.engine.set_space(Some(Space { used: 0, free }));
+    let until = Instant::now() + Duration::from_secs(30);
+    while subject.volumes().contains(&1) {
+        assert!(Instant::now() < until, "history does not give way");
+        subject.clock.advance(Duration::from_secs(1));
+        subject.log.routes().await.unwrap();
+    }
+    assert!(subject.log.ready().is_ok(), "intake did not have to stop");
+    // the first volume was enough for that moment, but the disk stays as full as it is said to be
+    while subject.volumes() != [2, 5, 6] {
+        assert!(Instant::now() < until, "left: {:?}", subject.volumes());
+        subject.clock.advance(Duration::from_secs(1));
+        subject.log.routes().await.unwrap();
+    }
+    for _ in 0..20 {
+        subject.clock.advance(Duration::from_secs(1));
+        subject.log.routes().await.unwrap();
+    }
+    subject.log.clone().close().await.unwrap();
+    assert_eq!(subject.volumes(), [2, 5, 6], "dead and pending are kept");
+}

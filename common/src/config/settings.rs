@@ -235,7 +235,7 @@ pub static LOG: Section = section(
             "retention",
             seconds(0, 3650 * DAY),
             Default(r#""7d""#),
-            "How long settled deliveries are kept. What is not settled is never removed by age.",
+            "How long settled deliveries are kept, while the disk has room. What is not settled is never removed by age.",
         ),
         key(
             "volume",
@@ -247,7 +247,7 @@ pub static LOG: Section = section(
             "reserve",
             Shape::Size(0, 16 * TIB),
             Default(r#""1GiB""#),
-            "Intake stops below this much free space.",
+            "Intake stops below this much free space; below half as much again settled history goes early, oldest first.",
         ),
         key(
             "attempts",

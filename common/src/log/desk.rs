@@ -37,6 +37,8 @@ const REST_MAX: Duration = Duration::from_millis(20);
 const EXPIRY: Duration = Duration::from_millis(100);
 /// How often cursors that only looked further are written, and volumes removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// The same while the disk is nearly full, so that history gives way as fast as deliveries come in.
+const HOUSEKEEPING_PRESSED: Duration = Duration::from_secs(1);
 /// Commands handled before changes are written.
 const CYCLE_MAX: usize = 1024;
 
@@ -345,15 +347,26 @@ impl Desk {
 
     fn keep_house(&mut self) -> Result<(), EngineError> {
         let now = self.now();
-        if now.mono < self.kept_house + HOUSEKEEPING {
+        if now.mono < self.next_housekeeping() {
             return Ok(());
         }
         self.kept_house = now.mono;
         self.lender.forget_ended(now);
         // no volume goes before the cursors that let it go are durable
         self.commit(true)?;
+        let short_bytes = self.gate.short_bytes();
         self.retention
-            .run(&self.lender, &self.shelf, &*self.engine, now)
+            .run(&self.lender, &self.shelf, &*self.engine, now, short_bytes)
+    }
+
+    fn next_housekeeping(&self) -> Duration {
+        let pressed = self.gate.short_bytes() > 0;
+        self.kept_house
+            + if pressed {
+                HOUSEKEEPING_PRESSED
+            } else {
+                HOUSEKEEPING
+            }
     }
 
     /// Writes what has changed; with `all` also cursors that only looked further.
@@ -402,7 +415,7 @@ impl Desk {
     fn patience(&self) -> Duration {
         let now = self.now();
         let until = |wake: Duration| wake.saturating_sub(now.mono);
-        let mut patience = until(self.kept_house + HOUSEKEEPING);
+        let mut patience = until(self.next_housekeeping());
         if self.lender.has_leases() {
             patience = patience.min(until(self.expired + EXPIRY));
         }

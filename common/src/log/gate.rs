@@ -11,6 +11,9 @@ use crate::log::AppendError;
 /// Free space is looked at again after this many bytes, besides every second.
 const LOOK_AGAIN_BYTES: u64 = 32 << 20;
 
+/// Settled history gives way before intake has to stop: below the reserve and this part of it again.
+const EASE_OF_RESERVE: u64 = 2;
+
 /// Closed while free space is below the reserve, and for good once the log has stopped.
 pub struct Gate {
     engine: Arc<dyn Engine>,
@@ -18,6 +21,8 @@ pub struct Gate {
     full: RwLock<Option<String>>,
     stopped: AtomicBool,
     since_look: AtomicU64,
+    /// How many bytes are missing until history need not give way.
+    short: AtomicU64,
 }
 
 impl Gate {
@@ -29,6 +34,7 @@ impl Gate {
             full: RwLock::new(None),
             stopped: AtomicBool::new(false),
             since_look: AtomicU64::new(0),
+            short: AtomicU64::new(0),
         };
         gate.look();
         gate
@@ -46,6 +52,11 @@ impl Gate {
             Some(why) => Err(AppendError::Full(why.clone())),
             None => Ok(()),
         }
+    }
+
+    /// How many bytes settled history has to give back, so that intake does not have to stop.
+    pub fn short_bytes(&self) -> u64 {
+        self.short.load(Ordering::Acquire)
     }
 
     /// Nothing is taken any more.
@@ -67,6 +78,11 @@ impl Gate {
         let Some(space) = self.engine.space() else {
             return;
         };
+        let wanted = self
+            .reserve_bytes
+            .saturating_add(self.reserve_bytes / EASE_OF_RESERVE);
+        self.short
+            .store(wanted.saturating_sub(space.free), Ordering::Release);
         let full = (space.free < self.reserve_bytes).then(|| {
             format!(
                 "{} bytes are free, below the reserve of {} bytes",

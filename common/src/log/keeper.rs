@@ -136,7 +136,7 @@ fn remove(charge: &Charge, number: u64) {
     match charge.engine.remove_volume(number) {
         Ok(()) => tracing::info!(
             volume = number,
-            "a volume was removed: all in it was settled and past retention"
+            "a volume was removed: all in it was settled"
         ),
         Err(error) => tracing::error!(volume = number, %error, "a volume could not be removed"),
     }

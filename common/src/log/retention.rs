@@ -1,4 +1,5 @@
-//! Which volumes may go: those in which all is settled on every route and past retention.
+//! Which volumes may go: those in which all is settled on every route, and that are past retention or
+//! have to give way because the disk fills up.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -44,7 +45,8 @@ impl Retention {
         self.routed.insert(source.to_owned(), floor);
     }
 
-    /// Hands the volumes that may go to the keeper.
+    /// Hands the volumes that may go to the keeper: those past retention and, oldest first, as many more
+    /// as give back `short_bytes`.
     ///
     /// # Errors
     /// The engine's.
@@ -54,8 +56,11 @@ impl Retention {
         shelf: &Shelf,
         engine: &dyn Engine,
         now: Now,
+        short_bytes: u64,
     ) -> Result<(), EngineError> {
-        if self.clock_jumped(now) {
+        let by_age = !self.clock_jumped(now);
+        let mut short_bytes = short_bytes;
+        if !by_age && short_bytes == 0 {
             return Ok(());
         }
         for volume in engine.volumes() {
@@ -65,15 +70,24 @@ impl Retention {
             if self.is_ahead_of_a_route(&volume, lender, shelf) {
                 continue;
             }
-            if !self.is_old(&volume, shelf, now)
-                || !self.is_settled(&volume, lender, shelf, engine)?
-            {
+            let newest = shelf.spans().received_max(volume.first, volume.end);
+            // a volume whose spans are gone already is on its way out
+            let Some(newest) = newest else { continue };
+            let is_old = by_age && now.wall.since(newest) >= self.keep && newest <= now.wall;
+            if !(is_old || short_bytes > 0) || !self.is_settled(&volume, lender, shelf, engine)? {
                 continue;
             }
             if volume.end > self.keeper.covered() {
                 self.keeper.want_keys();
                 continue;
             }
+            if !is_old {
+                tracing::warn!(
+                    volume = volume.number,
+                    "the disk is nearly full: settled history gives way"
+                );
+            }
+            short_bytes = short_bytes.saturating_sub(volume.bytes);
             shelf.removed(volume.first, volume.end);
             self.keeper.remove_volume(volume.number);
         }
@@ -99,12 +113,6 @@ impl Retention {
             let first = volume.first.max(lane.cursor().floor());
             first < volume.end && spans.may_hold(first, volume.end, lane.bit())
         })
-    }
-
-    fn is_old(&self, volume: &VolumeInfo, shelf: &Shelf, now: Now) -> bool {
-        let newest = shelf.spans().received_max(volume.first, volume.end);
-        // a volume whose spans are gone already is on its way out
-        newest.is_some_and(|newest| now.wall.since(newest) >= self.keep && newest <= now.wall)
     }
 
     fn is_settled(

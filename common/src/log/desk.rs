@@ -38,7 +38,7 @@ const EXPIRY: Duration = Duration::from_millis(100);
 /// How often cursors that only looked further are written, and volumes removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// The same while the disk is nearly full, so that history gives way as fast as deliveries come in.
-const HOUSEKEEPING_PRESSED: Duration = Duration::from_secs(1);
+const HOUSEKEEPING_PRESSED: Duration = Duration::from_millis(250);
 /// Commands handled before changes are written.
 const CYCLE_MAX: usize = 1024;
 

@@ -8,8 +8,10 @@ use parking_lot::RwLock;
 use crate::engine::Engine;
 use crate::log::AppendError;
 
-/// Free space is looked at again after this many bytes, besides every second.
+/// Free space is looked at again after this many bytes at most, besides every second.
 const LOOK_AGAIN_BYTES: u64 = 32 << 20;
+/// And after this part of the reserve, so that a small one is not passed unseen.
+const LOOK_AGAIN_OF_RESERVE: u64 = 32;
 
 /// Settled history gives way before intake has to stop: below the reserve and this part of it again.
 const EASE_OF_RESERVE: u64 = 2;
@@ -67,7 +69,7 @@ impl Gate {
     /// Bytes were written.
     pub fn wrote(&self, bytes: usize) {
         let since = self.since_look.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if since > LOOK_AGAIN_BYTES {
+        if since > LOOK_AGAIN_BYTES.min(self.reserve_bytes / LOOK_AGAIN_OF_RESERVE) {
             self.look();
         }
     }

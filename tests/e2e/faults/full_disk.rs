@@ -93,6 +93,38 @@ async fn below_the_reserve_intake_stops_and_comes_back_without_a_restart() {
     println!("reserve: PASS");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn settled_history_gives_way_so_that_intake_never_stops() {
+    let _alone = alone().await;
+    let log = "reserve = \"96MiB\"\nvolume = \"4MiB\"\nattempts = \"1MiB\"";
+    let rest = "[destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
+        [[routes]]\nsource = \"github\"\ndestination = \"out\"\n";
+    let site = Site::new(log, rest);
+    let Some(_disk) = SmallDisk::mount(site.disk().to_path_buf(), "256m") else {
+        return;
+    };
+    let receiver = Receiver::start(&site).await;
+    let worker = Process::worker(&site, &receiver, "writer").await;
+    let load = Load::new(4, Sizes::Fixed(16 * 1024));
+    let api = receiver.api(&site, Role::Read);
+    let mut acked = 0;
+    // more than the disk has room for above one and a half times the reserve
+    for _ in 0..14 {
+        acked += load.push(receiver.public, 1024).await.len() as u64;
+        let delivered = async || {
+            let routes = api.get("/v1/routes").await.json();
+            (routes[0]["delivered"].as_u64() == Some(acked)).then_some(())
+        };
+        eventually("all delivered", Duration::from_secs(60), delivered).await;
+    }
+    let log = api.get("/v1/log").await.json();
+    let first = log["first"].as_u64().expect("an offset");
+    println!("history gave way: {acked} acked, {first} is the oldest left");
+    assert!(first > 1, "nothing gave way: this test proves nothing");
+    stop(worker, receiver).await;
+    println!("history gave way: PASS");
+}
+
 async fn stop(mut worker: Process, mut receiver: Receiver) {
     let exit = worker.terminate(Duration::from_secs(30)).await;
     assert_eq!(exit.code(), Some(0), "the worker never gave up");

@@ -74,7 +74,8 @@ pub struct LogFacts {
     pub keys: u64,
 }
 
-/// The log in the process that owns it: [`Intake`], [`Work`] and [`Operate`] over an engine.
+/// The log in the process that owns it: [`Intake`](super::Intake), [`Work`](super::Work) and
+/// [`Operate`](super::Operate) over an engine.
 pub struct LocalLog {
     engine: Arc<dyn Engine>,
     shelf: Arc<Shelf>,

@@ -16,8 +16,8 @@ use super::files::{Cursor, put_u32};
 use crate::engine::{Change, EngineError, Entry, StateBatch};
 
 const JOURNAL: &str = "journal";
-/// Bytes of a batch in one journal entry.
-const PIECE_BYTES: usize = 20 * 1024;
+/// Bytes of a batch in one journal entry: of larger ones, removed soon, more stays in memory for a while.
+const PIECE_BYTES: usize = 4 * 1024;
 /// sled counts what entries take on disk; in memory they take about three times as much.
 const CACHE_BYTES: u64 = 1 << 20;
 

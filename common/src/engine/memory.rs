@@ -60,6 +60,8 @@ struct Volume {
     blocks: Vec<Block>,
     bytes: u64,
     sealed: bool,
+    /// What it stands for, if it was rewritten.
+    rest: Option<(Offset, Offset)>,
 }
 
 #[derive(Debug, Default)]
@@ -289,14 +291,16 @@ impl Store {
 
 impl Volume {
     fn info(&self, next: Offset) -> VolumeInfo {
-        let first = self.blocks.first().map_or(next, |b| b.first);
-        let end = self.blocks.last().map_or(next, Block::end);
+        let held = self.blocks.first().zip(self.blocks.last());
+        let held = held.map(|(first, last)| (first.first, last.end()));
+        let (first, end) = self.rest.or(held).unwrap_or((next, next));
         VolumeInfo {
             number: self.number,
             first,
             end,
             bytes: self.bytes,
             sealed: self.sealed,
+            rest: self.rest.is_some(),
         }
     }
 }
@@ -386,6 +390,48 @@ impl Engine for MemoryEngine {
             EngineError::Failed(format!("volume {number} is not there or not sealed"))
         })?;
         store.volumes.remove(at);
+        Ok(())
+    }
+
+    fn rewrite_volumes(
+        &self,
+        first: u64,
+        last: u64,
+        left: &mut dyn FnMut() -> Result<Option<Block>, EngineError>,
+    ) -> Result<(), EngineError> {
+        let mut blocks = Vec::new();
+        while let Some(block) = left()? {
+            blocks.push(block);
+        }
+        let mut store = self.open_store()?;
+        let next = store.next;
+        let is_old = |v: &Volume| first <= v.number && v.number <= last;
+        let old: Vec<VolumeInfo> = store
+            .volumes
+            .iter()
+            .filter(|v| is_old(v))
+            .map(|v| v.info(next))
+            .collect();
+        let (Some(begin), Some(end)) = (old.first(), old.last()) else {
+            return Err(EngineError::Failed("no such volumes".into()));
+        };
+        if !old.iter().all(|v| v.sealed) {
+            return Err(EngineError::Failed("not sealed".into()));
+        }
+        let span = (begin.first, end.end);
+        if blocks.iter().any(|b| b.first < span.0 || span.1 < b.end()) {
+            return Err(EngineError::Failed("not of these volumes".into()));
+        }
+        let at = store.volumes.iter().position(is_old).unwrap_or(0);
+        store.volumes.retain(|v| !is_old(v));
+        let rest = Volume {
+            number: first,
+            bytes: blocks.iter().map(|b| b.bytes.len() as u64).sum(),
+            blocks,
+            sealed: true,
+            rest: Some(span),
+        };
+        store.volumes.insert(at, rest);
         Ok(())
     }
 

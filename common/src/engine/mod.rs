@@ -81,6 +81,8 @@ pub struct VolumeInfo {
     pub bytes: u64,
     /// Nothing is appended to it any more.
     pub sealed: bool,
+    /// It was rewritten: of its offsets only some are there.
+    pub rest: bool,
 }
 
 /// Offsets that were, or may have been, lost: `first ..= last`.
@@ -252,6 +254,22 @@ pub trait Engine: Send + Sync + 'static {
     /// [`EngineError::Failed`] when the disk refused; the volume may then be half gone and is
     /// finished off at the next opening.
     fn remove_volume(&self, number: u64) -> Result<(), EngineError>;
+
+    /// Replaces the sealed neighbours with numbers `first` to `last` by one volume, numbered
+    /// `first`, that stands for all their offsets and holds the blocks that `left` hands out, in
+    /// order, `None` after the last: none of them reaches out of the span of the old ones. All other
+    /// offsets are holes from then on. A crash leaves the old volumes or the new one. Takes as long
+    /// as it takes; nothing else waits for it.
+    ///
+    /// # Errors
+    /// What `left` answered, [`EngineError::Failed`] when these are no sealed neighbours or the disk
+    /// refused; nothing has changed then.
+    fn rewrite_volumes(
+        &self,
+        first: u64,
+        last: u64,
+        left: &mut dyn FnMut() -> Result<Option<Block>, EngineError>,
+    ) -> Result<(), EngineError>;
 
     /// Reads a key of the state store.
     ///

@@ -14,8 +14,9 @@ use parking_lot::{Mutex, RwLock};
 use super::database::OpenError;
 use super::files::{self, failed};
 use super::index::{self, Footer};
+use super::name::VolumeName;
 use super::spans::{Spans, Stretches};
-use super::volume::{Volume, damaged_dir, dir_name};
+use super::volume::{Volume, damaged_dir};
 use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
@@ -33,12 +34,15 @@ pub(super) struct Chain {
     uses: AtomicU64,
     /// Highest number ever given to a volume.
     highest: AtomicU64,
+    /// Counts rewritings: offsets may then be under another number than a moment ago.
+    rewrites: AtomicU64,
     /// Offsets found missing when an index was rebuilt: first and end. To be recorded.
     missing: Mutex<Vec<(Offset, Offset)>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
+    name: VolumeName,
     /// Known once its index file has a footer.
     sealed: Option<Sealed>,
     /// Nothing is appended any more, though it may not be sealed yet.
@@ -47,6 +51,15 @@ struct Slot {
     last_use: u64,
     /// Why its database does not open.
     damage: Option<String>,
+}
+
+/// Sealed volumes one after the other, as they are to be rewritten.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Neighbours {
+    pub(super) first: VolumeName,
+    pub(super) last: VolumeName,
+    /// First offset of the first and end of the last.
+    pub(super) span: (Offset, Offset),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -86,9 +99,9 @@ impl Chain {
     pub(super) fn open(dir: &Path, spans: &Spans) -> Result<Recovered, EngineError> {
         files::make_dir(dir).map_err(failed(dir))?;
         let mut opening = Opening::default();
-        for number in tidy(dir).map_err(failed(dir))? {
-            opening.highest = opening.highest.max(number);
-            opening.take(dir, number, spans)?;
+        for name in tidy(dir).map_err(failed(dir))? {
+            opening.highest = opening.highest.max(name.last);
+            opening.take(dir, name, spans)?;
         }
         opening.highest = opening.highest.max(highest_set_aside(dir));
         opening.finish(dir)
@@ -109,7 +122,7 @@ impl Chain {
         if let Some(mut before) = slots.last_entry() {
             before.get_mut().full = true;
         }
-        slots.insert(volume.number, Slot::open(volume));
+        slots.insert(volume.name.number, Slot::open(volume));
     }
 
     /// Numbers of the volumes that hold offsets from `from` on.
@@ -132,6 +145,7 @@ impl Chain {
                 end,
                 bytes: slot.bytes(),
                 sealed: slot.full,
+                rest: slot.name.is_rest(),
             }
         };
         slots.iter().map(info).collect()
@@ -151,9 +165,10 @@ impl Chain {
         if let Some(open) = self.find_open(number)? {
             return Ok(open);
         }
+        let name = self.name(number)?;
         let evicted = self.evict(OPEN_MAX - 1);
         drop(evicted);
-        match Volume::open(&self.dir, number) {
+        match Volume::open(&self.dir, name) {
             Ok(volume) => self.keep_open(volume),
             Err(OpenError::Failed(e)) => Err(e),
             Err(OpenError::Damaged(why)) => {
@@ -163,6 +178,11 @@ impl Chain {
                 Err(damaged(number, &why))
             }
         }
+    }
+
+    fn name(&self, number: u64) -> Result<VolumeName, EngineError> {
+        let slots = self.slots.read();
+        Ok(slots.get(&number).ok_or_else(|| gone(number))?.name)
     }
 
     fn find_open(&self, number: u64) -> Result<Option<Arc<Volume>>, EngineError> {
@@ -179,15 +199,14 @@ impl Chain {
         // its index file may have been damaged, and is rebuilt then
         let footer = volume.seal()?;
         let volume = Arc::new(volume);
-        if let Some((first, end)) = self.span(volume.number) {
+        let number = volume.name.number;
+        if let Some((first, end)) = self.span(number) {
             self.missing.lock().extend(missing(&volume, first, end));
         }
         let mut slots = self.slots.write();
-        let slot = slots
-            .get_mut(&volume.number)
-            .ok_or_else(|| gone(volume.number))?;
+        let slot = slots.get_mut(&number).ok_or_else(|| gone(number))?;
         if slot.sealed.is_none() {
-            slot.sealed = Some(Sealed::of(&self.dir, volume.number, footer));
+            slot.sealed = Some(Sealed::of(&self.dir, volume.name, footer));
         }
         slot.volume = Some(volume.clone());
         Ok(volume)
@@ -219,8 +238,8 @@ impl Chain {
         for (volume, full) in open {
             if full {
                 let footer = volume.seal()?;
-                let sealed = Sealed::of(&self.dir, volume.number, footer);
-                if let Some(slot) = self.slots.write().get_mut(&volume.number) {
+                let sealed = Sealed::of(&self.dir, volume.name, footer);
+                if let Some(slot) = self.slots.write().get_mut(&volume.name.number) {
                     slot.sealed = Some(sealed);
                     // nobody reads it: it gives its memory back when `volume` is dropped
                     slot.volume.take_if(|_| slot.last_use == 0);
@@ -258,7 +277,7 @@ impl Chain {
     }
 
     fn sealed_entries(&self, number: u64) -> Result<Option<Vec<IndexEntry>>, EngineError> {
-        let path = self.dir.join(dir_name(number));
+        let path = self.path(self.name(number)?);
         let mut entries = Vec::new();
         let mut push = |block, bytes: &[u8]| entries.push(index::entry(block, bytes));
         let found = index::read(&path, &mut push).map_err(failed(&path))?;
@@ -281,40 +300,83 @@ impl Chain {
         self.slots.read().get(&number)?.span()
     }
 
+    fn path(&self, name: VolumeName) -> PathBuf {
+        self.dir.join(name.to_string())
+    }
+
     /// Deletes a volume.
     pub(super) fn remove(&self, number: u64) -> Result<(), EngineError> {
         let _opening = self.opening.lock();
         let slot = self.slots.write().remove(&number);
-        drop(slot);
-        let (path, renamed) = (self.dir.join(dir_name(number)), removing(&self.dir, number));
-        files::remove_dir(&path, &renamed).map_err(failed(&path))
+        match slot.map(|slot| slot.name) {
+            Some(name) => remove_dir(&self.dir, name),
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the neighbours with numbers `first` to `last`, and the span of all of them, if
+    /// nothing is appended to them any more.
+    pub(super) fn neighbours(&self, first: u64, last: u64) -> Option<Neighbours> {
+        let slots = self.slots.read();
+        let (first, last) = (slots.get(&first)?, slots.get(&last)?);
+        let between = slots.range(first.name.number..=last.name.number);
+        let is_sealed = between.clone().all(|(_, slot)| slot.sealed.is_some());
+        is_sealed.then_some(Neighbours {
+            first: first.name,
+            last: last.name,
+            span: (first.span()?.0, last.span()?.1),
+        })
+    }
+
+    /// Counts the rewritings so far.
+    pub(super) fn rewrites(&self) -> u64 {
+        self.rewrites.load(Ordering::SeqCst)
+    }
+
+    /// Puts a volume that has just got its name in the place of those that it stands for, and
+    /// deletes them.
+    pub(super) fn replace(&self, by: VolumeName, footer: Footer) -> Result<(), EngineError> {
+        let _opening = self.opening.lock();
+        let slot = Slot::sealed(by, Sealed::of(&self.dir, by, footer));
+        let replaced = {
+            let mut slots = self.slots.write();
+            let replaced: Vec<VolumeName> = slots.values().map(|slot| slot.name).collect();
+            let replaced: Vec<VolumeName> =
+                replaced.into_iter().filter(|n| by.replaces(*n)).collect();
+            for name in &replaced {
+                slots.remove(&name.number);
+            }
+            slots.insert(by.number, slot);
+            // before anybody can miss what is not there any more
+            self.rewrites.fetch_add(1, Ordering::SeqCst);
+            replaced
+        };
+        replaced
+            .into_iter()
+            .try_for_each(|name| remove_dir(&self.dir, name))
     }
 }
 
 impl Opening {
     /// Looks at one volume: sealed ones are only measured, others are opened.
-    fn take(&mut self, dir: &Path, number: u64, spans: &Spans) -> Result<(), EngineError> {
-        let path = dir.join(dir_name(number));
+    fn take(&mut self, dir: &Path, name: VolumeName, spans: &Spans) -> Result<(), EngineError> {
+        let path = dir.join(name.to_string());
+        let number = name.number;
         let Some(footer) = index::read_footer(&path).map_err(failed(&path))? else {
-            return self.open(dir, number);
+            return self.open(dir, name);
         };
         if spans.removed().cover(footer.first, footer.end) {
-            return files::remove_dir(&path, &removing(dir, number)).map_err(failed(&path));
+            return remove_dir(dir, name);
         }
-        let sealed = Sealed::of(dir, number, footer);
         self.held.add(footer.first, footer.end);
-        let mut slot = Slot {
-            sealed: Some(sealed),
-            full: true,
-            ..Slot::default()
-        };
+        let mut slot = Slot::sealed(name, Sealed::of(dir, name, footer));
         let db_bytes = fs::metadata(path.join("db")).map_or(0, |m| m.len());
         if db_bytes < footer.db_bytes {
             tracing::warn!(
                 volume = number,
                 "shorter than when it was sealed; reading it"
             );
-            slot.damage = self.inspect(dir, number, footer)?;
+            slot.damage = self.inspect(dir, name, footer)?;
         }
         self.slots.insert(number, slot);
         Ok(())
@@ -324,10 +386,10 @@ impl Opening {
     fn inspect(
         &mut self,
         dir: &Path,
-        number: u64,
+        name: VolumeName,
         footer: Footer,
     ) -> Result<Option<String>, EngineError> {
-        match Volume::open(dir, number) {
+        match Volume::open(dir, name) {
             Ok(volume) => {
                 for block in volume.verify()? {
                     self.unreadable.push((block.first, block.end()));
@@ -342,18 +404,18 @@ impl Opening {
         }
     }
 
-    fn open(&mut self, dir: &Path, number: u64) -> Result<(), EngineError> {
-        match Volume::open(dir, number) {
+    fn open(&mut self, dir: &Path, name: VolumeName) -> Result<(), EngineError> {
+        match Volume::open(dir, name) {
             Ok(volume) => {
                 for (first, end) in volume.stretches() {
                     self.held.add(first, end);
                 }
-                self.open.insert(number, volume);
+                self.open.insert(name.number, volume);
                 Ok(())
             }
             Err(OpenError::Damaged(why)) => {
-                tracing::error!(volume = number, why, "cannot be opened; set aside");
-                set_aside(dir, number)
+                tracing::error!(volume = %name, why, "cannot be opened; set aside");
+                set_aside(dir, name)
             }
             Err(OpenError::Failed(e)) => Err(e),
         }
@@ -363,7 +425,10 @@ impl Opening {
     fn finish(mut self, dir: &Path) -> Result<Recovered, EngineError> {
         let last_sealed = self.slots.keys().next_back().copied().unwrap_or(0);
         let last_filled = self.open.values().rev().find(|v| v.span().is_some());
-        let last_filled = last_filled.map(|v| v.number).filter(|n| *n > last_sealed);
+        let last_filled = last_filled
+            .filter(|v| !v.name.is_rest())
+            .map(|v| v.name.number)
+            .filter(|n| *n > last_sealed);
         let mut current = None;
         let mut prepared = None;
         for (number, volume) in std::mem::take(&mut self.open) {
@@ -372,8 +437,8 @@ impl Opening {
                 current = Some(volume);
             } else if !is_empty {
                 let footer = volume.seal()?;
-                let sealed = Sealed::of(dir, number, footer);
-                self.slots.insert(number, Slot::sealed(sealed));
+                let sealed = Sealed::of(dir, volume.name, footer);
+                self.slots.insert(number, Slot::sealed(volume.name, sealed));
             } else if !volume.hurt
                 && number > last_filled.unwrap_or(last_sealed)
                 && prepared.is_none()
@@ -381,8 +446,9 @@ impl Opening {
                 prepared = Some(volume);
             } else {
                 // it once held what its neighbours do not, or was made too much
+                let name = volume.name;
                 drop(volume);
-                set_aside(dir, number)?;
+                set_aside(dir, name)?;
             }
         }
         let current = match current.or_else(|| prepared.take()) {
@@ -394,7 +460,7 @@ impl Opening {
 
     fn make_volume(&mut self, dir: &Path) -> Result<Volume, EngineError> {
         self.highest += 1;
-        make_volume(dir, self.highest)
+        make_volume(dir, VolumeName::new(self.highest))
     }
 
     fn into_recovered(
@@ -404,13 +470,14 @@ impl Opening {
         prepared: Option<Arc<Volume>>,
     ) -> Result<Recovered, EngineError> {
         self.slots
-            .insert(current.number, Slot::open(current.clone()));
+            .insert(current.name.number, Slot::open(current.clone()));
         let chain = Chain {
             dir: dir.to_owned(),
             slots: RwLock::new(self.slots),
             opening: Mutex::new(()),
             uses: AtomicU64::new(0),
             highest: AtomicU64::new(self.highest),
+            rewrites: AtomicU64::new(0),
             missing: Mutex::new(Vec::new()),
         };
         Ok(Recovered {
@@ -426,16 +493,23 @@ impl Opening {
 impl Slot {
     fn open(volume: Arc<Volume>) -> Self {
         Self {
+            name: volume.name,
+            sealed: None,
+            full: false,
             volume: Some(volume),
-            ..Self::default()
+            last_use: 0,
+            damage: None,
         }
     }
 
-    fn sealed(sealed: Sealed) -> Self {
+    fn sealed(name: VolumeName, sealed: Sealed) -> Self {
         Self {
+            name,
             sealed: Some(sealed),
             full: true,
-            ..Self::default()
+            volume: None,
+            last_use: 0,
+            damage: None,
         }
     }
 
@@ -457,8 +531,8 @@ impl Slot {
 }
 
 impl Sealed {
-    fn of(dir: &Path, number: u64, footer: Footer) -> Self {
-        let path = dir.join(dir_name(number));
+    fn of(dir: &Path, name: VolumeName, footer: Footer) -> Self {
+        let path = dir.join(name.to_string());
         let size = |name: &str| fs::metadata(path.join(name)).map_or(0, |m| m.len());
         Self {
             first: footer.first,
@@ -480,9 +554,9 @@ fn missing(volume: &Volume, first: Offset, end: Offset) -> Vec<(Offset, Offset)>
 }
 
 /// Makes a new volume and opens it.
-pub(super) fn make_volume(dir: &Path, number: u64) -> Result<Volume, EngineError> {
-    Volume::create(dir, number)?;
-    Volume::open(dir, number).map_err(|e| e.into_engine(&dir.join(dir_name(number))))
+pub(super) fn make_volume(dir: &Path, name: VolumeName) -> Result<Volume, EngineError> {
+    Volume::create(dir, name)?;
+    Volume::open(dir, name).map_err(|e| e.into_engine(&dir.join(name.to_string())))
 }
 
 fn gone(number: u64) -> EngineError {
@@ -493,13 +567,17 @@ fn damaged(number: u64, why: &str) -> EngineError {
     EngineError::Damaged(format!("volume {number}: {why}"))
 }
 
-fn removing(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("removing-{}", dir_name(number)))
+/// Deletes a volume's directory for good.
+fn remove_dir(dir: &Path, name: VolumeName) -> Result<(), EngineError> {
+    let path = dir.join(name.to_string());
+    let renamed = dir.join(format!("removing-{name}"));
+    files::remove_dir(&path, &renamed).map_err(failed(&path))
 }
 
-/// Deletes what was being made or removed when the process ended; answers the volumes in order.
-fn tidy(dir: &Path) -> std::io::Result<Vec<u64>> {
-    let mut numbers = Vec::new();
+/// Deletes what was being made or removed when the process ended, and what has been rewritten;
+/// answers the volumes in order.
+fn tidy(dir: &Path) -> std::io::Result<Vec<VolumeName>> {
+    let mut names = Vec::new();
     let mut removed = false;
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -508,22 +586,32 @@ fn tidy(dir: &Path) -> std::io::Result<Vec<u64>> {
         if name.starts_with("making-") || name.starts_with("removing-") {
             fs::remove_dir_all(entry.path())?;
             removed = true;
-        } else if let Ok(number) = name.parse() {
-            numbers.push(number);
+        } else if let Some(name) = VolumeName::parse(&name) {
+            names.push(name);
         }
     }
     if removed {
         files::sync_dir(dir)?;
     }
-    numbers.sort_unstable();
-    Ok(numbers)
+    let (old, mut names): (Vec<_>, Vec<_>) = names
+        .iter()
+        .copied()
+        .partition(|name| names.iter().any(|other| other.replaces(*name)));
+    for name in old {
+        files::remove_dir(
+            &dir.join(name.to_string()),
+            &dir.join(format!("removing-{name}")),
+        )?;
+    }
+    names.sort_unstable();
+    Ok(names)
 }
 
 /// Moves a volume out of the chain, to be looked at by people.
-fn set_aside(dir: &Path, number: u64) -> Result<(), EngineError> {
+fn set_aside(dir: &Path, name: VolumeName) -> Result<(), EngineError> {
     let aside = damaged_dir(dir);
-    let path = dir.join(dir_name(number));
-    let target = aside.join(format!("{}-as-found", dir_name(number)));
+    let path = dir.join(name.to_string());
+    let target = aside.join(format!("{name}-as-found"));
     files::make_dir(&aside)
         .and_then(|()| fs::rename(&path, &target))
         .and_then(|()| files::sync_dir(&aside))

@@ -61,14 +61,18 @@ pub(super) fn create(path: &Path, making: &Path, trees: &[&str]) -> Result<(), E
     }
     db.flush().map_err(|e| sled_failed(making, &e))?;
     drop(db);
-    let finish = || -> io::Result<()> {
-        wait_until_free(&making.join("db"))?;
-        File::open(making.join("db"))?.sync_all()?;
-        tidy_after(making)?;
-        fs::rename(making, path)?;
-        files::sync_dir(path.parent().unwrap_or(Path::new(".")))
-    };
-    finish().map_err(failed(path))
+    finish(making)?;
+    fs::rename(making, path)
+        .and_then(|()| files::sync_dir(path.parent().unwrap_or(Path::new("."))))
+        .map_err(failed(path))
+}
+
+/// Syncs all of a database that was just closed, but for its own name.
+pub(super) fn finish(path: &Path) -> Result<(), EngineError> {
+    wait_until_free(&path.join("db"))
+        .and_then(|()| File::open(path.join("db"))?.sync_all())
+        .and_then(|()| tidy_after(path))
+        .map_err(failed(path))
 }
 
 /// Opens the database at `path`, with what sled 0.34 needs done before and after.

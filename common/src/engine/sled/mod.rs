@@ -23,8 +23,11 @@ pub mod durable;
 mod files;
 mod format;
 mod index;
+mod name;
 mod offsets;
 mod pool;
+mod rest;
+mod rewrite;
 mod slots;
 mod spans;
 #[cfg(test)]
@@ -47,6 +50,7 @@ use self::attempts::Attempts;
 use self::chain::{Chain, Recovered};
 use self::files::{Lock, failed, unusable};
 use self::format::Format;
+use self::name::VolumeName;
 use self::offsets::{Marks, OffsetsFile, RESERVED};
 use self::spans::Spans;
 use self::state::State;
@@ -391,8 +395,8 @@ impl Shared {
     }
 
     fn make_volume(&self) -> Result<Arc<Volume>, EngineError> {
-        let number = self.chain.new_number();
-        chain::make_volume(self.chain.dir(), number).map(Arc::new)
+        let name = VolumeName::new(self.chain.new_number());
+        chain::make_volume(self.chain.dir(), name).map(Arc::new)
     }
 
     /// One round of what has to be done beside the appends.
@@ -467,6 +471,21 @@ impl Shared {
             found.push(read?);
         }
         Ok(whole)
+    }
+
+    fn read_chain(&self, from: Offset, bytes_max: usize) -> Result<Vec<Block>, EngineError> {
+        let mut found = Vec::new();
+        for number in self.chain.from(from) {
+            match self.read_volume(number, from, bytes_max, &mut found) {
+                Ok(true) => {}
+                Ok(false) => break,
+                // removed meanwhile
+                Err(_) if self.chain.span(number).is_none() => {}
+                Err(e) if found.is_empty() => return Err(e),
+                Err(_) => break,
+            }
+        }
+        Ok(found)
     }
 
     /// Records offsets that turned out to be unreadable.
@@ -575,20 +594,16 @@ impl Engine for SledEngine {
     }
 
     fn read(&self, from: Offset, bytes_max: usize) -> Result<Vec<Block>, EngineError> {
-        let mut found = Vec::new();
-        for number in self.shared.chain.from(from) {
-            let read = self.shared.read_volume(number, from, bytes_max, &mut found);
-            match read {
-                Ok(true) => {}
-                Ok(false) => break,
-                // removed meanwhile
-                Err(_) if self.shared.chain.span(number).is_none() => {}
-                Err(e) if found.is_empty() => return Err(e),
-                Err(_) => break,
+        let shared = &self.shared;
+        loop {
+            let rewrites = shared.chain.rewrites();
+            let found = shared.read_chain(from, bytes_max);
+            shared.note_missing();
+            // else what was not found where it was looked for may be somewhere else now
+            if rewrites == shared.chain.rewrites() {
+                return found;
             }
         }
-        self.shared.note_missing();
-        Ok(found)
     }
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
@@ -612,6 +627,16 @@ impl Engine for SledEngine {
         })?;
         shared.spans.lock().add_removed(span.0, span.1)?;
         shared.chain.remove(number)
+    }
+
+    fn rewrite_volumes(
+        &self,
+        first: u64,
+        last: u64,
+        left: &mut dyn FnMut() -> Result<Option<Block>, EngineError>,
+    ) -> Result<(), EngineError> {
+        self.shared.refuse_stopped()?;
+        self.shared.rewrite(first, last, left)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {

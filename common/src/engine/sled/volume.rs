@@ -15,6 +15,8 @@ use parking_lot::{Mutex, RwLock};
 use super::database::{self, OpenError, VALUE_BYTES_MAX, panic_text, sled_failed};
 use super::files::{Cursor, failed, put_u32, put_u64};
 use super::index::{self, BlockRef, Footer, IndexWriter};
+use super::name::VolumeName;
+use super::rest::Rest;
 use super::slots::{Slot, Slots, key, parse_key};
 use crate::engine::{Block, EngineError, IndexEntry};
 use crate::ids::Offset;
@@ -36,7 +38,7 @@ const TOUCHED_BYTES_MIN: usize = 4 * 1024;
 /// An open volume.
 #[derive(Debug)]
 pub(super) struct Volume {
-    pub(super) number: u64,
+    pub(super) name: VolumeName,
     path: PathBuf,
     db: sled::Db,
     /// The database's file, to ask its size.
@@ -49,15 +51,12 @@ pub(super) struct Volume {
     index: Mutex<Option<IndexWriter>>,
     /// Not all of its database could be read: nothing may be appended.
     pub(super) hurt: bool,
+    /// The span it stands for, if it was rewritten.
+    rest: Option<Rest>,
 }
 
 /// Is handed blocks with their indexes.
 type Visit<'a> = &'a mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>;
-
-/// The directory's name of a volume.
-pub(super) fn dir_name(number: u64) -> String {
-    format!("{number:010}")
-}
 
 /// What a value says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,23 +123,24 @@ fn decode<'a>(key: &[u8], value: &'a [u8]) -> Option<(Head, &'a [u8])> {
 
 impl Volume {
     /// Makes an empty volume, closed and synced.
-    pub(super) fn create(volumes: &Path, number: u64) -> Result<(), EngineError> {
-        let path = volumes.join(dir_name(number));
-        let making = volumes.join(format!("making-{}", dir_name(number)));
+    pub(super) fn create(volumes: &Path, name: VolumeName) -> Result<(), EngineError> {
+        let path = volumes.join(name.to_string());
+        let making = volumes.join(format!("making-{name}"));
         database::create(&path, &making, &[])
     }
 
     /// Opens a volume for reading and, unless it is sealed, for writing. Blocks without a frame
     /// in the index get one; pieces of a block that is not whole are passed over.
-    pub(super) fn open(volumes: &Path, number: u64) -> Result<Self, OpenError> {
-        let path = volumes.join(dir_name(number));
-        let copy = damaged_dir(volumes).join(dir_name(number));
+    pub(super) fn open(volumes: &Path, name: VolumeName) -> Result<Self, OpenError> {
+        let path = volumes.join(name.to_string());
+        let copy = damaged_dir(volumes).join(name.to_string());
         let db = database::open_or_mend(&path, &copy, CACHE_BYTES)?;
         let file = File::open(path.join("db")).map_err(failed(&path))?;
         let mut refs = Vec::new();
         let found = index::read(&path, &mut |block, _| refs.push(block)).map_err(failed(&path))?;
         let mut volume = Self {
-            number,
+            name,
+            rest: Rest::read(&path),
             path,
             db,
             file,
@@ -214,7 +214,7 @@ impl Volume {
             }
             slots.next = slot + 1;
             let Some((head, content)) = decode(&key, &value) else {
-                tracing::error!(volume = self.number, slot, "damaged value");
+                tracing::error!(volume = %self.name, slot, "damaged value");
                 run = Run::default();
                 continue;
             };
@@ -233,7 +233,7 @@ impl Volume {
     fn damaged(&self, block: BlockRef, what: &str) -> EngineError {
         EngineError::Damaged(format!(
             "volume {}, offsets {} to {}: {what}",
-            self.number,
+            self.name.number,
             block.first,
             block.end() - 1
         ))
@@ -300,12 +300,21 @@ impl Volume {
 
     /// Its first offset and one past its last; `None` when it is empty.
     pub(super) fn span(&self) -> Option<(Offset, Offset)> {
+        if let Some(rest) = self.rest {
+            return Some((rest.first, rest.end));
+        }
         let refs = self.refs.read();
         Some((refs.first()?.first, refs.last()?.end()))
     }
 
-    /// Stretches of offsets that its blocks hold.
+    /// Stretches of offsets that its blocks hold; for a rewritten one in which no block is missing
+    /// all that it stands for.
     pub(super) fn stretches(&self) -> Vec<(Offset, Offset)> {
+        if let Some(rest) = self.rest
+            && rest.blocks == self.refs.read().len() as u64
+        {
+            return vec![(rest.first, rest.end)];
+        }
         let mut all: Vec<(Offset, Offset)> = Vec::new();
         for block in &*self.refs.read() {
             match all.last_mut() {
@@ -351,7 +360,7 @@ impl Volume {
             Ok(Err(e)) => Err(self.unreadable(slot, &e)),
             Err(panic) => Err(EngineError::Damaged(format!(
                 "volume {}, slot {slot}: {}",
-                self.number,
+                self.name.number,
                 panic_text(&*panic)
             ))),
         }
@@ -360,7 +369,7 @@ impl Volume {
     fn unreadable(&self, slot: Slot, error: &sled::Error) -> EngineError {
         match error {
             sled::Error::Corruption { .. } => {
-                EngineError::Damaged(format!("volume {}, slot {slot}: {error}", self.number))
+                EngineError::Damaged(format!("volume {}, slot {slot}: {error}", self.name.number))
             }
             error => self.failed(error),
         }
@@ -440,6 +449,18 @@ impl Volume {
         }
         *writer = None;
         Ok(footer)
+    }
+
+    /// Says durably that it stands for `first .. end`, with the blocks that are in it now.
+    pub(super) fn set_rest(&mut self, first: Offset, end: Offset) -> Result<(), EngineError> {
+        let rest = Rest {
+            first,
+            end,
+            blocks: self.refs.read().len() as u64,
+        };
+        rest.write(&self.path).map_err(failed(&self.path))?;
+        self.rest = Some(rest);
+        Ok(())
     }
 
     /// Reads every block; answers those that cannot be read back.
@@ -522,13 +543,13 @@ mod tests {
     use crate::testkit::engine::{assert_same_blocks, block};
 
     fn reopened(volumes: &Path) -> Volume {
-        Volume::open(volumes, 1).unwrap()
+        Volume::open(volumes, VolumeName::new(1)).unwrap()
     }
 
     fn volume(dir: &Path) -> (PathBuf, Volume) {
         let volumes = dir.join("v");
         super::super::files::make_dir(&volumes).unwrap();
-        Volume::create(&volumes, 1).unwrap();
+        Volume::create(&volumes, VolumeName::new(1)).unwrap();
         let volume = reopened(&volumes);
         (volumes, volume)
     }
@@ -559,7 +580,12 @@ mod tests {
         assert_eq!(refs[0].slot, last);
         drop(volume);
         // also when the index has to be found again
-        std::fs::remove_file(volumes.join(dir_name(1)).join(index::FILE)).unwrap();
+        std::fs::remove_file(
+            volumes
+                .join(VolumeName::new(1).to_string())
+                .join(index::FILE),
+        )
+        .unwrap();
         let volume = reopened(&volumes);
         assert_eq!(volume.span(), Some((1, 6)));
         let read = |at: &BlockRef| volume.read_block(*at).unwrap();
@@ -585,7 +611,9 @@ mod tests {
         volume.write_index().unwrap();
         append(&volume, &blocks[20..]);
         drop(volume);
-        let index_file = volumes.join(dir_name(1)).join(index::FILE);
+        let index_file = volumes
+            .join(VolumeName::new(1).to_string())
+            .join(index::FILE);
         let wanted: Vec<IndexEntry> = blocks.iter().map(Block::index_entry).collect();
         let volume = reopened(&volumes);
         assert_eq!(volume.entries().unwrap().unwrap(), wanted);
@@ -639,7 +667,8 @@ mod tests {
         append(&volume, &[block(200, 1, 3_000_000)]);
         drop(volume);
         drop(reopened(&volumes));
-        let blobs = std::fs::read_dir(volumes.join(dir_name(1)).join("blobs")).unwrap();
+        let blobs =
+            std::fs::read_dir(volumes.join(VolumeName::new(1).to_string()).join("blobs")).unwrap();
         assert_eq!(blobs.count(), 0);
     }
 }

@@ -258,6 +258,7 @@ fn span(first: Offset, entries: &[Entry]) -> Span {
     Span {
         first,
         end: first + entries.len() as u64,
+        count: entries.len() as u64,
         sources: entries
             .iter()
             .fold(0, |mask, entry| mask | source_bit(&entry.source)),

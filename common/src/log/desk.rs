@@ -37,7 +37,8 @@ const REST_MAX: Duration = Duration::from_millis(20);
 const EXPIRY: Duration = Duration::from_millis(100);
 /// How often cursors that only looked further are written, and volumes removed.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
-/// The same while the disk is nearly full, so that history gives way as fast as deliveries come in.
+/// The same while the disk is nearly full, so that history gives way as fast as deliveries come in,
+/// and while volumes are carried over.
 const HOUSEKEEPING_PRESSED: Duration = Duration::from_millis(250);
 /// Commands handled before changes are written.
 const CYCLE_MAX: usize = 1024;
@@ -360,7 +361,7 @@ impl Desk {
     }
 
     fn next_housekeeping(&self) -> Duration {
-        let pressed = self.gate.short_bytes() > 0;
+        let pressed = self.gate.short_bytes() > 0 || self.retention.is_busy();
         self.kept_house
             + if pressed {
                 HOUSEKEEPING_PRESSED
@@ -381,6 +382,7 @@ impl Desk {
             tracing::error!(%error, "attempts could not be kept");
         }
         if !effects.batch.is_empty() {
+            self.retention.note(&effects.batch);
             let began = Instant::now();
             self.engine.commit(&effects.batch)?;
             let took = began.elapsed();

@@ -7,6 +7,7 @@
 mod attempts;
 pub mod block;
 pub mod breaker;
+mod carry;
 pub mod codec;
 mod committer;
 pub mod cursor;

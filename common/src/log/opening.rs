@@ -12,7 +12,7 @@ use crate::log::cursor::Cursor;
 use crate::log::keys::{KeyTable, Runs};
 use crate::log::lane::Lane;
 use crate::log::shelf::Shelf;
-use crate::log::spans::Spans;
+use crate::log::spans::{Span, Spans, coarse};
 use crate::log::state::{self, Place, RouteRecord};
 use crate::log::{codec, operate};
 
@@ -84,12 +84,17 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
             }
             entries => entries?,
         };
+        let mut left = Vec::new();
         for entry in entries {
             let Ok(index) = Index::decode(&entry.bytes) else {
                 tracing::error!(first = entry.first, "index of a block is lost; passed over");
                 continue;
             };
-            recovered.spans.push(&index);
+            if volume.rest {
+                left.push(Span::of(&index));
+            } else {
+                recovered.spans.push(Span::of(&index));
+            }
             for source in &index.sources {
                 if !recovered.sources.contains(source.as_str()) {
                     recovered.sources.insert(Arc::from(source.as_str()));
@@ -100,6 +105,7 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
                 recovered.keys.restore(*mark, *offset, index.received_max);
             }
         }
+        recovered.spans.push_rest(coarse(left));
     }
     Ok(recovered)
 }

@@ -125,6 +125,7 @@ impl Desk {
             )));
         }
         self.lender.void(route);
+        self.retention.void();
         let lane = self.lender.lane_mut(route).ok_or_else(|| no_route(route))?;
         lane.rewind(to);
         let record = state::encoded(lane.record());
@@ -182,6 +183,7 @@ impl Desk {
         let config = target.config().cloned();
         self.lender.void(from);
         self.lender.void(to);
+        self.retention.void();
         self.record("rename", &format!("{from} to {to}"), 0, actor);
         let renaming = Renaming {
             from: from.to_owned(),
@@ -218,6 +220,7 @@ impl Desk {
             .batch
             .put(state::source_key(&source), state::encoded(&floor));
         self.retention.set_routed(&source, floor);
+        self.retention.void();
         drop_route(&mut self.effects.batch, route);
         self.record("forget", route, dropped, actor);
         self.lender.set_lane(route, None);

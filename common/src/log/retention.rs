@@ -1,11 +1,13 @@
 //! Which volumes may go: those in which all is settled on every route, and that are past retention or
-//! have to give way because the disk fills up.
+//! have to give way because the disk fills up. Where only little is not settled, that little is
+//! carried over, so that the rest can go.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::engine::{Engine, EngineError, VolumeInfo};
+use crate::engine::{Engine, EngineError, StateBatch, VolumeInfo};
 use crate::ids::Offset;
+use crate::log::carry::{Carrying, LaneView, Survey, Unrouted, Volumes};
 use crate::log::keeper::Keeper;
 use crate::log::lane::Now;
 use crate::log::lender::Lender;
@@ -26,18 +28,40 @@ pub struct Retention {
     routed: HashMap<String, Offset>,
     last: Option<Now>,
     paused_until: Duration,
+    carrying: Carrying,
 }
 
 impl Retention {
     /// Keeps settled deliveries for `keep`.
-    pub fn new(keep: Duration, keeper: Keeper, routed: HashMap<String, Offset>) -> Self {
+    pub fn new(
+        keep: Duration,
+        keeper: Keeper,
+        routed: HashMap<String, Offset>,
+        carrying: Carrying,
+    ) -> Self {
         Self {
             keep,
             keeper,
             routed,
             last: None,
             paused_until: Duration::ZERO,
+            carrying,
         }
+    }
+
+    /// Something is being carried over: [`Retention::run`] is wanted soon again.
+    pub fn is_busy(&self) -> bool {
+        self.carrying.is_busy()
+    }
+
+    /// Changes of the state store that are about to be written.
+    pub fn note(&mut self, batch: &StateBatch) {
+        self.carrying.note(batch);
+    }
+
+    /// An operator moves a route in other ways than by [`Retention::note`]'s changes.
+    pub fn void(&mut self) {
+        self.carrying.void();
     }
 
     /// A forgotten route leaves its source routed up to here.
@@ -59,26 +83,37 @@ impl Retention {
         short_bytes: u64,
     ) -> Result<(), EngineError> {
         let by_age = !self.clock_jumped(now);
-        let mut short_bytes = short_bytes;
+        self.carrying.go_on(shelf, &self.keeper, now.mono);
         if !by_age && short_bytes == 0 {
             return Ok(());
         }
-        for volume in engine.volumes() {
-            if !volume.sealed {
-                break;
-            }
-            if self.is_ahead_of_a_route(&volume, lender, shelf) {
+        let is_pressed = short_bytes > 0;
+        let mut short_bytes = short_bytes;
+        let mut left = None;
+        let volumes = engine.volumes();
+        for volume in volumes.iter().take_while(|volume| volume.sealed) {
+            if self.carrying.is_busy_with(volume) {
                 continue;
             }
             let newest = shelf.spans().received_max(volume.first, volume.end);
             // a volume whose spans are gone already is on its way out
             let Some(newest) = newest else { continue };
             let is_old = by_age && now.wall.since(newest) >= self.keep && newest <= now.wall;
-            if !(is_old || short_bytes > 0) || !self.is_settled(&volume, lender, shelf, engine)? {
+            if !(is_old || short_bytes > 0) {
+                continue;
+            }
+            let is_settled = !self.is_ahead_of_a_route(volume, lender, shelf)
+                && self.is_settled(volume, lender, shelf, engine)?;
+            if !is_settled && left.is_some() {
                 continue;
             }
             if volume.end > self.keeper.covered() {
                 self.keeper.want_keys();
+                continue;
+            }
+            if !is_settled {
+                let may_look = self.carrying.may_look(volume, now.mono, is_pressed);
+                left = may_look.then(|| Volumes::of(std::slice::from_ref(volume)));
                 continue;
             }
             if !is_old {
@@ -91,7 +126,32 @@ impl Retention {
             shelf.removed(volume.first, volume.end);
             self.keeper.remove_volume(volume.number);
         }
+        if !self.carrying.is_busy() {
+            self.look_what_is_left(left, &volumes, lender, shelf);
+        }
         Ok(())
+    }
+
+    /// Has the next volumes looked at that may be carried over: `volume`, or small ones that were
+    /// before.
+    fn look_what_is_left(
+        &mut self,
+        volume: Option<Volumes>,
+        volumes: &[VolumeInfo],
+        lender: &Lender,
+        shelf: &Shelf,
+    ) {
+        let merges = volume.is_none();
+        let Some(volumes) = volume.or_else(|| self.carrying.mergeable(volumes)) else {
+            return;
+        };
+        let unrouted = self.unrouted(lender, shelf).collect();
+        self.carrying.look(Survey {
+            volumes,
+            lanes: lender.lanes().map(LaneView::from).collect(),
+            unrouted,
+            merges,
+        });
     }
 
     fn clock_jumped(&mut self, now: Now) -> bool {
@@ -134,16 +194,24 @@ impl Retention {
 
     /// Whether a source without a route may be in it. In doubt, yes.
     fn holds_unrouted(&self, volume: &VolumeInfo, lender: &Lender, shelf: &Shelf) -> bool {
-        shelf.sources().iter().any(|source| {
-            let routed = lender.lanes().any(|lane| *lane.record().source == **source);
-            let first = volume
-                .first
-                .max(self.routed.get(&**source).copied().unwrap_or(0));
-            !routed
-                && first < volume.end
+        self.unrouted(lender, shelf).any(|unrouted| {
+            let first = volume.first.max(unrouted.floor);
+            first < volume.end
                 && shelf
                     .spans()
-                    .may_hold(first, volume.end, source_bit(source))
+                    .may_hold(first, volume.end, source_bit(&unrouted.source))
         })
+    }
+
+    /// The sources of which something is or was there and that have no route.
+    fn unrouted(&self, lender: &Lender, shelf: &Shelf) -> impl Iterator<Item = Unrouted> {
+        let routed = |source: &str| lender.lanes().any(|lane| *lane.record().source == *source);
+        let sources = shelf.sources().into_iter();
+        sources
+            .filter(move |source| !routed(source))
+            .map(|source| Unrouted {
+                floor: self.routed.get(&*source).copied().unwrap_or(0),
+                source,
+            })
     }
 }

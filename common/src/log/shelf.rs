@@ -46,6 +46,11 @@ impl Recent {
         }
     }
 
+    fn forget(&mut self, first: Offset, end: Offset) {
+        let gone = self.blocks.extract_if(first..end, |_, _| true);
+        self.bytes -= gone.map(|(_, block)| block.bytes()).sum::<usize>();
+    }
+
     fn get(&self, offset: Offset) -> Option<Arc<Block>> {
         let (_, block) = self.blocks.range(..=offset).next_back()?;
         (offset < block.end()).then(|| block.clone())
@@ -119,7 +124,7 @@ impl Shelf {
             let mut spans = self.spans.write();
             let mut recent = self.recent.lock();
             for (span, block) in blocks {
-                spans.push_block(span);
+                spans.push(span);
                 recent.put(Arc::new(block));
             }
         }
@@ -129,6 +134,14 @@ impl Shelf {
     /// A volume has gone.
     pub fn removed(&self, first: Offset, end: Offset) {
         self.spans.write().remove(first, end);
+    }
+
+    /// Of `first .. end` only `left` counts as there. Answers what was there.
+    pub fn replaced(&self, first: Offset, end: Offset, left: Vec<Span>) -> Vec<Span> {
+        let mut spans = self.spans.write();
+        // blocks in memory hold what does not count any more
+        self.recent.lock().forget(first, end);
+        spans.replace(first, end, left)
     }
 
     /// Shows `visit` every record at or after `from` in spans that may hold a source (`bit`), in

@@ -157,6 +157,11 @@ pub fn dead_key(route: &str, offset: Offset) -> Vec<u8> {
     placed(b'd', route, &[offset])
 }
 
+/// The offset of a delivery that is waiting or dead, by the key of its entry.
+pub fn offset_left(key: &[u8]) -> Option<Offset> {
+    matches!(key.first(), Some(b'o' | b'd')).then(|| last_number(key))
+}
+
 /// Key of a source's routed floor.
 pub fn source_key(source: &str) -> Vec<u8> {
     key(b's', source)

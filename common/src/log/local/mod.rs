@@ -20,6 +20,7 @@ use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
 use crate::ids::{LogId, Offset};
+use crate::log::carry::{self, Carrier, Carrying};
 use crate::log::committer::{Committer, Pending};
 use crate::log::desk::{Around, Bell, Command, Desk};
 use crate::log::gate::Gate;
@@ -118,6 +119,7 @@ impl LocalLog {
         let gate = Arc::new(Gate::new(engine.clone(), config.log.reserve_bytes));
         let keys_covered = runs.as_ref().map_or(Offset::MAX, |runs| runs.end());
         let (keeper, keep) = Keeper::new(keys_covered);
+        let (carrier, carry) = Carrier::new();
         let lanes = open_lanes(&*engine, &shelf, config, around.clock.mono())?;
         let (desk, desk_inbox) = crossbeam_channel::bounded(DESK_QUEUE);
         let bell = Bell::new(desk.clone());
@@ -128,6 +130,7 @@ impl LocalLog {
             config.log.retention,
             keeper.clone(),
             routed_floors(&*engine)?,
+            Carrying::new(carrier, config.log.volume_bytes),
         );
         let desk_state = Desk::new(
             lender,
@@ -171,6 +174,11 @@ impl LocalLog {
                 .unwrap_or(WINDOW_DEFAULT),
             clock: around.clock,
         };
+        let carries = carry::Charge {
+            engine: engine.clone(),
+            shelf: shelf.clone(),
+            gate: gate.clone(),
+        };
         let on_failure = around.on_failure;
         let failed = on_failure.clone();
         let guard = || Guard(gate.clone(), on_failure.clone());
@@ -180,6 +188,7 @@ impl LocalLog {
                 desk_state.run(&desk_inbox, &*failed);
             })?,
             spawn("keeper", guard(), move || keep(charge))?,
+            spawn("carrier", guard(), move || carry(carries))?,
         ];
         Ok(Arc::new(Self {
             engine,
@@ -245,7 +254,7 @@ impl LocalLog {
         let threads = std::mem::take(&mut *self.threads.lock());
         let engine = self.engine.clone();
         blocking(move || {
-            // the keeper ends once committer and desk have dropped their handles
+            // keeper and carrier end once committer and desk have dropped their handles
             for thread in threads {
                 let _ = thread.join();
             }

@@ -1,117 +1,12 @@
 //! What retention removes and what it leaves alone, and a disk that is nearly full.
-#![cfg(feature = "testkit")]
-#![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use creel_common::attempt::Report;
-use creel_common::config::{self, Config, Known};
-use creel_common::engine::memory::{MemoryEngine, MemorySettings};
-use creel_common::engine::{Engine, Space};
-use creel_common::ids::Offset;
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    AppendError, Intake, LeaseRequest, Operate, Settled, Unobserved, Want, Work,
-};
+use creel_common::engine::Space;
+use creel_common::log::{AppendError, Operate};
 use creel_common::outcome::Outcome;
-use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::sample;
-use creel_common::time::Clock;
 
-const HOUR: Duration = Duration::from_secs(3600);
-
-/// Every delivery fills a volume of its own.
-const VOLUMES_OF_ONE: MemorySettings = MemorySettings {
-    volume_bytes: 1000,
-    attempts_bytes: 1 << 20,
-    block_bytes_best: 28 * 1024,
-};
-
-fn config(routes: &[&str]) -> Config {
-    let mut text = "[log]\nengine = \"memory\"\nreserve = \"1MiB\"\nretention = \"1h\"\n\
-         [sources.s]\nprovider = \"none\"\n[sources.unrouted]\nprovider = \"none\"\n\
-         [destinations.d]\ntype = \"stdout\"\n"
-        .to_owned();
-    for route in routes {
-        text.push_str(&format!(
-            "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"{route}\"\n\
-             start = \"beginning\"\n"
-        ));
-    }
-    config::parse(&text, Path::new("creel.toml"), &Known::default()).unwrap()
-}
-
-struct Subject {
-    engine: Arc<MemoryEngine>,
-    log: Arc<LocalLog>,
-    clock: Arc<ManualClock>,
-}
-
-impl Subject {
-    fn open(engine: MemoryEngine, routes: &[&str]) -> Self {
-        let engine = Arc::new(engine);
-        let clock = Arc::new(ManualClock::default());
-        let around = Surroundings {
-            clock: clock.clone(),
-            dice: 1,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        let log = LocalLog::open(engine.clone(), &config(routes), around).unwrap();
-        Self { engine, log, clock }
-    }
-
-    fn fresh(routes: &[&str]) -> Self {
-        Self::open(MemoryEngine::new(VOLUMES_OF_ONE, 5), routes)
-    }
-
-    async fn append(&self, source: &str) -> Result<Offset, AppendError> {
-        let delivery = sample::delivery(source, vec![b'x'; 2000], self.clock.wall());
-        Ok(self.log.append(delivery).await?.id.offset)
-    }
-
-    /// Leases up to `max_items` of a route and settles each as `outcome` says of its offset.
-    async fn settle(&self, route: &str, max_items: u32, outcome: impl Fn(Offset) -> Outcome) {
-        let request = LeaseRequest {
-            request: format!("{route} {max_items}"),
-            worker: "test".to_owned(),
-            wants: vec![Want {
-                route: route.to_owned(),
-                max_items,
-                max_bytes: 1 << 20,
-            }],
-            wait: Duration::ZERO,
-        };
-        for lease in self.log.lease(request).await.unwrap() {
-            let settled = lease.items.iter().map(|item| Settled {
-                offset: item.offset,
-                outcome: outcome(item.offset),
-                report: Report::default(),
-            });
-            self.log.settle(lease.id, settled.collect()).await.unwrap();
-        }
-    }
-
-    fn volumes(&self) -> Vec<Offset> {
-        let volumes = self.engine.volumes();
-        volumes.iter().map(|volume| volume.first).collect()
-    }
-
-    /// Waits until the volume of `gone` has been removed, and closes the log: all that was to be
-    /// removed with it has been removed then. Answers the first offsets of the volumes left.
-    async fn left_without(self, gone: Offset) -> Vec<Offset> {
-        let until = Instant::now() + Duration::from_secs(30);
-        while self.volumes().contains(&gone) {
-            assert!(Instant::now() < until, "{gone} is still there");
-            // whatever is asked makes the desk look at its clock
-            self.log.routes().await.unwrap();
-        }
-        self.log.clone().close().await.unwrap();
-        self.volumes()
-    }
-}
+use crate::subject::{HOUR, Subject};
 
 #[tokio::test]
 async fn retention_removes_what_is_settled_on_every_route_and_nothing_else() {

@@ -15,6 +15,14 @@ const DIGITS: usize = 12;
 pub struct Requests {
     /// Each with where its counter stands.
     ready: Vec<(Vec<u8>, usize)>,
+    /// The same of other event types, each for the numbers that leave this remainder.
+    rare: Vec<Rare>,
+}
+
+struct Rare {
+    every: u64,
+    remainder: u64,
+    ready: Vec<(Vec<u8>, usize)>,
 }
 
 /// A body and how it is signed.
@@ -28,14 +36,35 @@ pub struct SignedBody {
 impl Requests {
     /// Requests as GitHub sends them, to `path`. `run` makes names differ from run to run.
     pub fn new(path: &str, run: u64, bodies: &[SignedBody]) -> Self {
-        let ready = bodies.iter().map(|body| request(path, run, body)).collect();
-        Self { ready }
+        Self {
+            ready: ready(path, run, bodies, "push"),
+            rare: Vec::new(),
+        }
+    }
+
+    /// Lets one in `every`, those whose number leaves `remainder`, be of another event type.
+    pub fn with_rare(
+        mut self,
+        (path, run): (&str, u64),
+        bodies: &[SignedBody],
+        event: &str,
+        (every, remainder): (u64, u64),
+    ) -> Self {
+        self.rare.push(Rare {
+            every,
+            remainder,
+            ready: ready(path, run, bodies, event),
+        });
+        self
     }
 
     /// Writes request number `number` into `out`.
     pub fn write(&self, number: u64, out: &mut Vec<u8>) {
-        let index = usize::try_from(number).unwrap_or(0) % self.ready.len();
-        let (bytes, at) = &self.ready[index];
+        let rare = self.rare.iter();
+        let mut rare = rare.filter(|rare| number % rare.every == rare.remainder);
+        let ready = rare.next().map_or(&self.ready, |rare| &rare.ready);
+        let index = usize::try_from(number).unwrap_or(0) % ready.len();
+        let (bytes, at) = &ready[index];
         out.clear();
         out.extend_from_slice(bytes);
         put_hex(&mut out[*at..*at + DIGITS], number);
@@ -48,14 +77,19 @@ pub fn number(name: &str) -> Option<u64> {
     u64::from_str_radix(name.get(at..)?, 16).ok()
 }
 
-fn request(path: &str, run: u64, signed: &SignedBody) -> (Vec<u8>, usize) {
+fn ready(path: &str, run: u64, bodies: &[SignedBody], event: &str) -> Vec<(Vec<u8>, usize)> {
+    let request = |body| request(path, run, body, event);
+    bodies.iter().map(request).collect()
+}
+
+fn request(path: &str, run: u64, signed: &SignedBody, event: &str) -> (Vec<u8>, usize) {
     let run = format!("{run:016x}");
     let mut head = String::new();
     // writing to a string cannot fail
     let _ = write!(
         head,
         "POST {path} HTTP/1.1\r\nHost: hooks.example.com\r\nUser-Agent: GitHub-Hookshot/bench\r\n\
-         Accept: */*\r\nContent-Type: application/json\r\nX-GitHub-Event: push\r\n\
+         Accept: */*\r\nContent-Type: application/json\r\nX-GitHub-Event: {event}\r\n\
          X-GitHub-Hook-ID: 123456789\r\nX-Hub-Signature-256: {}\r\nContent-Length: {}\r\n\
          X-GitHub-Delivery: {}-{}-{}-8000-",
         signed.signature,
@@ -104,6 +138,24 @@ mod tests {
         assert_ne!(all[0], all[1]);
         let parsed: serde_json::Value = serde_json::from_slice(&all[3]).expect("JSON");
         assert_eq!(parsed["n"], 3);
+    }
+
+    #[test]
+    fn rare_ones_are_of_another_event_type() {
+        let body = |body: &[u8]| SignedBody {
+            body: body.to_vec(),
+            signature: "sha256=00".into(),
+        };
+        let bodies = [body(b"{}"), body(b"[]")];
+        let requests = Requests::new("/", 1, &bodies);
+        let requests = requests.with_rare(("/", 1), &bodies, "issues", (10, 3));
+        let of = |number| {
+            let mut out = Vec::new();
+            requests.write(number, &mut out);
+            let text = String::from_utf8(out).expect("text");
+            text.contains("X-GitHub-Event: issues\r\n")
+        };
+        assert_eq!((0..30).filter(|n| of(*n)).collect::<Vec<_>>(), [3, 13, 23]);
     }
 
     #[test]

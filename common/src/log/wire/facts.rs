@@ -48,6 +48,9 @@ pub struct VolumeView {
     pub bytes: u64,
     /// Nothing is appended to it any more.
     pub sealed: bool,
+    /// It holds what was left of older ones: of its offsets only some are there.
+    #[serde(default)]
+    pub rest: bool,
 }
 
 impl From<VolumeInfo> for VolumeView {
@@ -58,6 +61,7 @@ impl From<VolumeInfo> for VolumeView {
             end: volume.end,
             bytes: volume.bytes,
             sealed: volume.sealed,
+            rest: volume.rest,
         }
     }
 }

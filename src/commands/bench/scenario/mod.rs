@@ -3,6 +3,7 @@
 //! Each scenario has a size, so that the same code runs in seconds or at full scale. What it finds
 //! are [`Finding`](finding::Finding)s; those with a bound hold or do not.
 
+mod age;
 mod archive;
 mod backlog;
 mod dead_destination;
@@ -23,6 +24,7 @@ pub enum Scenario {
     Retries(retries::Args),
     DeadDestination(dead_destination::Args),
     Retention(retention::Args),
+    Age(age::Args),
 }
 
 impl Scenario {
@@ -36,6 +38,7 @@ impl Scenario {
             Self::Retries(args) => retries::run(args),
             Self::DeadDestination(args) => dead_destination::run(args),
             Self::Retention(args) => retention::run(args),
+            Self::Age(args) => age::run(args),
         }
     }
 }

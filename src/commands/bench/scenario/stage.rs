@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::super::interrupt::Interrupt;
 use super::super::load::{self, Acked, Answers, Batch};
-use super::super::request::Requests;
+use super::super::request::{Requests, SignedBody};
 use super::super::signed_bodies;
 use super::super::subject::{self, Bench, Subject};
 use super::Common;
@@ -38,6 +38,17 @@ impl Stage {
     /// # Errors
     /// When the directory cannot be written.
     pub fn set(common: &Common) -> anyhow::Result<Self> {
+        Self::set_with(common, |requests, _, _| requests)
+    }
+
+    /// The same with other requests among them: `more` gets the run and the signed bodies.
+    ///
+    /// # Errors
+    /// When the directory cannot be written.
+    pub fn set_with(
+        common: &Common,
+        more: impl FnOnce(Requests, u64, &[SignedBody]) -> Requests,
+    ) -> anyhow::Result<Self> {
         let parent = common.dir.as_deref().unwrap_or(Path::new("."));
         let dir = tempfile::Builder::new()
             .prefix("creel-bench-")
@@ -47,7 +58,11 @@ impl Stage {
         let bench = Bench::prepare(dir.path(), 1)?;
         let bodies = signed_bodies(&bench, common.size as usize, run)?;
         Ok(Self {
-            requests: Arc::new(Requests::new(subject::PATH, run, &bodies)),
+            requests: Arc::new(more(
+                Requests::new(subject::PATH, run, &bodies),
+                run,
+                &bodies,
+            )),
             bench,
             connections: common.connections.into(),
             interrupt: Interrupt::listen()?,

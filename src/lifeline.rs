@@ -1,5 +1,5 @@
-//! The socket between `creel up` and a child: listeners go down, "ready" comes up, and its end
-//! tells the child that its parent has gone.
+//! The socket between `creel up` and a child: listeners go down, how the child stands comes up, and
+//! its end tells the child that its parent has gone.
 //!
 //! It is the child's standard input, so that no file descriptor has to be trusted by number. A
 //! child whose parent was killed sees the end of it and stops, instead of holding the ports and
@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
 use anyhow::{Context, ensure};
 use rustix::net::{
@@ -17,8 +18,26 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags,
 };
 
-/// What a child writes once it serves.
-const READY: u8 = b'r';
+/// What a child says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Word {
+    /// It serves: a receiver can be reached, a worker leases.
+    Ready = b'r',
+    /// A receiver lives, and takes deliveries.
+    Taking = b't',
+    /// A receiver lives, and takes none just now.
+    Refusing = b'f',
+}
+
+impl Word {
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Ready, Self::Taking, Self::Refusing]
+            .into_iter()
+            .find(|word| *word as u8 == byte)
+    }
+}
+
 /// What goes along with the listeners.
 const LISTENERS: u8 = b'l';
 /// Instead of listeners: the child is to bind its own.
@@ -69,7 +88,8 @@ pub fn hand_over_none(socket: &UnixStream) -> anyhow::Result<()> {
 }
 
 /// A child's end.
-pub struct Lifeline(UnixStream);
+#[derive(Clone)]
+pub struct Lifeline(Arc<UnixStream>);
 
 impl Lifeline {
     /// The lifeline of this process: its standard input.
@@ -83,7 +103,7 @@ impl Lifeline {
         socket
             .peer_addr()
             .context("standard input is no socket; --supervised is for `creel up`")?;
-        Ok(Self(socket))
+        Ok(Self(Arc::new(socket)))
     }
 
     /// Takes the listeners that were handed over; `None` when the child is to bind its own.
@@ -96,7 +116,7 @@ impl Lifeline {
         let mut message = RecvAncillaryBuffer::new(&mut space);
         let mut byte = [0];
         rustix::net::recvmsg(
-            &self.0,
+            &*self.0,
             &mut [IoSliceMut::new(&mut byte)],
             &mut message,
             RecvFlags::CMSG_CLOEXEC,
@@ -120,10 +140,11 @@ impl Lifeline {
         }))
     }
 
-    /// Tells the parent that this process serves now.
-    pub fn ready(&self) {
-        // a parent that has gone is noticed by `gone`
-        let _ = (&self.0).write_all(&[READY]);
+    /// Tells the parent how this process stands. A parent that does not listen misses it.
+    pub fn say(&self, word: Word) {
+        // one that has gone is noticed by `watch`
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        let _ = rustix::net::send(&*self.0, &[word as u8], flags);
     }
 
     /// Calls `gone` from a thread of its own when the parent has gone.
@@ -132,7 +153,7 @@ impl Lifeline {
             .name("lifeline".into())
             .spawn(move || {
                 let mut byte = [0];
-                while matches!((&self.0).read(&mut byte), Ok(1)) {}
+                while matches!((&*self.0).read(&mut byte), Ok(1)) {}
                 gone();
             })
             .context("cannot start a thread")?;
@@ -140,17 +161,15 @@ impl Lifeline {
     }
 }
 
-/// Waits until the child says that it serves; `false` when it ended instead.
-pub async fn until_ready(socket: &tokio::net::UnixStream) -> bool {
+/// The next word of a child; `None` when it has ended.
+pub async fn heard(socket: &tokio::net::UnixStream) -> Option<Word> {
     let mut byte = [0];
     loop {
-        if socket.readable().await.is_err() {
-            return false;
-        }
+        socket.readable().await.ok()?;
         match socket.try_read(&mut byte) {
-            Ok(1) => return byte[0] == READY,
+            Ok(1) => return Word::of(byte[0]),
             Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Ok(_) | Err(_) => return false,
+            Ok(_) | Err(_) => return None,
         }
     }
 }
@@ -158,6 +177,10 @@ pub async fn until_ready(socket: &tokio::net::UnixStream) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn lifeline(theirs: OwnedFd) -> Lifeline {
+        Lifeline(Arc::new(theirs.into()))
+    }
 
     fn listener() -> TcpListener {
         TcpListener::bind("127.0.0.1:0").expect("a free port")
@@ -168,10 +191,7 @@ mod tests {
         let (ours, theirs) = pair().expect("a pair");
         let (public, private) = (listener(), listener());
         hand_over(&ours, &public, &private).expect("handed over");
-        let handed = Lifeline(theirs.into())
-            .listeners()
-            .expect("taken")
-            .expect("some");
+        let handed = lifeline(theirs).listeners().expect("taken").expect("some");
         let address = |l: &TcpListener| l.local_addr().expect("bound");
         assert_eq!(address(&handed.public), address(&public));
         assert_eq!(address(&handed.private), address(&private));
@@ -184,21 +204,21 @@ mod tests {
     fn without_listeners_a_child_says_so() {
         let (mut ours, theirs) = pair().expect("a pair");
         ours.write_all(b"x").expect("open");
-        assert!(Lifeline(theirs.into()).listeners().is_err());
+        assert!(lifeline(theirs).listeners().is_err());
     }
 
     #[test]
     fn a_child_may_be_told_to_bind_its_own() {
         let (ours, theirs) = pair().expect("a pair");
         hand_over_none(&ours).expect("open");
-        assert!(Lifeline(theirs.into()).listeners().expect("told").is_none());
+        assert!(lifeline(theirs).listeners().expect("told").is_none());
     }
 
     #[test]
     fn a_child_learns_that_its_parent_has_gone() {
         let (ours, theirs) = pair().expect("a pair");
         let (tell, told) = std::sync::mpsc::channel();
-        Lifeline(theirs.into())
+        lifeline(theirs)
             .watch(move || tell.send(()).expect("somebody waits"))
             .expect("a thread");
         drop(ours);
@@ -206,17 +226,26 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_child_that_ends_is_not_ready() {
-        for ready in [true, false] {
-            let (ours, theirs) = pair().expect("a pair");
-            let child = Lifeline(theirs.into());
-            if ready {
-                child.ready();
-            }
-            drop(child);
-            ours.set_nonblocking(true).expect("a socket");
-            let ours = tokio::net::UnixStream::from_std(ours).expect("a runtime");
-            assert_eq!(until_ready(&ours).await, ready);
+    async fn what_a_child_says_is_heard_and_so_is_its_end() {
+        let (ours, theirs) = pair().expect("a pair");
+        let child = lifeline(theirs);
+        let words = [Word::Ready, Word::Refusing, Word::Taking];
+        words.into_iter().for_each(|word| child.say(word));
+        drop(child);
+        ours.set_nonblocking(true).expect("a socket");
+        let ours = tokio::net::UnixStream::from_std(ours).expect("a runtime");
+        for word in words {
+            assert_eq!(heard(&ours).await, Some(word));
         }
+        assert_eq!(heard(&ours).await, None);
+    }
+
+    #[test]
+    fn a_parent_that_does_not_listen_holds_nobody_up() {
+        let (ours, theirs) = pair().expect("a pair");
+        let child = lifeline(theirs);
+        (0..100_000).for_each(|_| child.say(Word::Taking));
+        drop(ours);
+        child.say(Word::Taking);
     }
 }

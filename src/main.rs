@@ -16,11 +16,16 @@ mod engine;
 mod failure;
 mod lifeline;
 mod logging;
+mod notices;
 mod output;
 mod rundir;
 mod settings;
 #[cfg(feature = "receiver")]
+mod sockets;
+#[cfg(feature = "receiver")]
 mod sources;
+#[cfg(feature = "receiver")]
+mod standing;
 mod stop;
 mod when;
 

@@ -1,5 +1,7 @@
 //! Being told to stop: a signal, or a parent that has gone.
 
+use std::io::IsTerminal;
+
 use anyhow::Context;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +34,44 @@ impl Signals {
             _ = self.int.recv() => "SIGINT",
         }
     }
+}
+
+/// SIGHUP: what has been changed is to be used.
+pub struct Hangups {
+    signal: Signal,
+    /// Standard input was a terminal: without it, a hangup is one.
+    terminal: bool,
+}
+
+impl Hangups {
+    /// Listens from now on.
+    ///
+    /// # Errors
+    /// When the handler cannot be installed.
+    pub fn listen() -> anyhow::Result<Self> {
+        Ok(Self {
+            signal: signal(SignalKind::hangup()).context("cannot listen for signals")?,
+            terminal: std::io::stdin().is_terminal(),
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn heard(&mut self) -> Hangup {
+        self.signal.recv().await;
+        match self.terminal && !std::io::stdin().is_terminal() {
+            true => Hangup::TerminalGone,
+            false => Hangup::Asked,
+        }
+    }
+}
+
+/// What a SIGHUP means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hangup {
+    /// Somebody sent it.
+    Asked,
+    /// The terminal that this was started from has been closed.
+    TerminalGone,
 }
 
 /// A token that is cancelled at the first signal. A second one is left to the drain timeouts.

@@ -195,9 +195,23 @@ impl Listeners {
     /// # Errors
     /// [`BindError`] names the address.
     pub fn bind(config: &config::Receiver) -> Result<Self, BindError> {
+        Self::complete(None, None, config)
+    }
+
+    /// The same for what was not handed in.
+    ///
+    /// # Errors
+    /// [`BindError`] names the address.
+    pub fn complete(
+        public: Option<TcpListener>,
+        private: Option<TcpListener>,
+        config: &config::Receiver,
+    ) -> Result<Self, BindError> {
+        let or_bind =
+            |handed: Option<TcpListener>, address| handed.map_or_else(|| bind(address), Ok);
         Ok(Self {
-            public: bind(config.listen)?,
-            private: bind(config.private)?,
+            public: or_bind(public, config.listen)?,
+            private: or_bind(private, config.private)?,
         })
     }
 }

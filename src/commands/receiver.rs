@@ -14,9 +14,12 @@ use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{DISK, usage};
-use crate::lifeline::Lifeline;
+use crate::lifeline::{Lifeline, Word};
+use crate::notices::Notices;
 use crate::rundir::{Addresses, RunDir, word, write_json};
 use crate::settings::Global;
+use crate::sockets::Handed;
+use crate::standing::{self, Watcher};
 use crate::stop;
 
 /// Receive, verify and keep deliveries, and lend them to workers
@@ -25,6 +28,10 @@ use crate::stop;
 /// to the private one. SIGTERM: it takes nothing more, finishes what it has begun, and ends with
 /// 0. Ends with 74 when the disk failed: nothing is acknowledged after a failed sync, and starting
 /// again on the same disk needs a look first.
+///
+/// Takes listening sockets from a service manager (LISTEN_FDS), tells it when deliveries are
+/// acknowledged and how it stands (NOTIFY_SOCKET), and keeps its watchdog quiet while the threads of
+/// the log answer.
 ///
 /// When the configuration names no tokens, they are made in the run directory.
 #[derive(Debug, clap::Args)]
@@ -42,6 +49,11 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Runs until told to stop.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    // first of all: descriptors are taken by their numbers
+    let handed = match args.supervised {
+        true => Handed::default(),
+        false => Handed::to_this_process()?,
+    };
     let run = global.run_dir();
     let (config, prepared) = prepare(global, &run)?;
     let lifeline = args
@@ -57,8 +69,10 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .block_on(async {
             let stop = stop::token()?;
             let supervised = lifeline.is_some();
-            let listeners = listeners(&config, lifeline.as_ref())?;
-            tell(&run, args, &listeners, lifeline, stop.clone())?;
+            let listeners = listeners(&config, lifeline.as_ref(), handed)?;
+            tell(&run, args, &listeners)?;
+            let watcher = watcher(lifeline, &stop)?;
+            let standing = tokio::spawn(standing::report(log.clone(), watcher, stop.clone()));
             let receiver = Receiver {
                 config: config.receiver.clone(),
                 prepared,
@@ -69,6 +83,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 stop,
             };
             receiver.run().await.context("a listener failed")?;
+            let _ = standing.await;
             if !supervised {
                 run.clear();
             }
@@ -150,23 +165,18 @@ fn disk_failed(error: &EngineError) {
     std::process::exit(i32::from(DISK));
 }
 
-/// Those that were handed over, or new ones.
-pub fn listeners(config: &Config, lifeline: Option<&Lifeline>) -> anyhow::Result<Listeners> {
-    let handed = lifeline.map(Lifeline::listeners).transpose()?.flatten();
-    match handed {
-        Some(handed) => Ok(handed),
-        None => Ok(Listeners::bind(&config.receiver)?),
-    }
+/// Those that were handed over or in, or new ones.
+pub fn listeners(
+    config: &Config,
+    lifeline: Option<&Lifeline>,
+    handed: Handed,
+) -> anyhow::Result<Listeners> {
+    let over = lifeline.map(Lifeline::listeners).transpose()?.flatten();
+    over.map_or_else(|| handed.listeners(config), Ok)
 }
 
-/// Tells everybody who waits for it that this receiver can be reached.
-fn tell(
-    run: &RunDir,
-    args: &Args,
-    listeners: &Listeners,
-    lifeline: Option<Lifeline>,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+/// Tells everybody who looks for it where this receiver can be reached.
+fn tell(run: &RunDir, args: &Args, listeners: &Listeners) -> anyhow::Result<()> {
     let addresses = Addresses {
         public: listeners.public.local_addr()?,
         private: listeners.private.local_addr()?,
@@ -179,9 +189,15 @@ fn tell(
         tracing::debug!(%error, "the run directory does not say where this receiver is");
     }
     tracing::info!(public = %addresses.public, private = %addresses.private, "listening");
-    if let Some(lifeline) = lifeline {
-        lifeline.ready();
-        stop::with_parent(lifeline, stop)?;
-    }
     Ok(())
+}
+
+/// Whoever watches over this receiver. `creel up` learns at once that it can be reached.
+fn watcher(lifeline: Option<Lifeline>, stop: &CancellationToken) -> anyhow::Result<Watcher> {
+    let Some(lifeline) = lifeline else {
+        return Ok(Watcher::Manager(Notices::of_this_process()));
+    };
+    lifeline.say(Word::Ready);
+    stop::with_parent(lifeline.clone(), stop.clone())?;
+    Ok(Watcher::Up(lifeline))
 }

@@ -9,10 +9,12 @@ use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 use creel_common::time::SystemClock;
 use creel_worker::{Settings, SetupError, Worker};
+use tokio_util::sync::CancellationToken;
 
 use crate::commands::connect::base_url;
 use crate::failure::usage;
-use crate::lifeline::Lifeline;
+use crate::lifeline::{Lifeline, Word};
+use crate::notices::Notices;
 use crate::rundir::RunDir;
 use crate::settings::Global;
 use crate::stop;
@@ -74,13 +76,35 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
             let stop = stop::token()?;
             let clock = Arc::new(SystemClock::default());
             let worker = Worker::new(logs, &config, &settings, clock).map_err(wrong)?;
-            if let Some(lifeline) = lifeline {
-                lifeline.ready();
-                stop::with_parent(lifeline, stop.clone())?;
+            if let Some(lifeline) = &lifeline {
+                stop::with_parent(lifeline.clone(), stop.clone())?;
             }
+            let standing = tokio::spawn(report(worker.leasing(), lifeline, stop.clone()));
             worker.run(stop).await;
+            let _ = standing.await;
             Ok(())
         })
+}
+
+/// Says to whoever watches over this worker when it leases, and when it stops.
+async fn report(
+    leasing: impl Future<Output = ()>,
+    lifeline: Option<Lifeline>,
+    stop: CancellationToken,
+) {
+    let mut notices = lifeline.is_none().then(Notices::of_this_process);
+    if stop.run_until_cancelled(leasing).await.is_some() {
+        if let Some(lifeline) = &lifeline {
+            lifeline.say(Word::Ready);
+        }
+        if let Some(notices) = &mut notices {
+            notices.alive(true, "leasing");
+        }
+        stop.cancelled().await;
+    }
+    if let Some(notices) = &mut notices {
+        notices.stopping("finishing or giving back what is held");
+    }
 }
 
 fn wrong(error: SetupError) -> anyhow::Error {

@@ -175,12 +175,17 @@ impl Drain {
         wants
     }
 
+    /// The first does not wait: its answer shows that this worker leases.
     fn request(&self, number: u64, began: Instant, asked: &[(usize, Want)]) -> LeaseRequest {
+        let wait = match number {
+            1 => Duration::ZERO,
+            _ => until_beat(began.elapsed()),
+        };
         LeaseRequest {
             request: format!("{}-{number}", self.unique),
             worker: self.name.to_string(),
             wants: asked.iter().map(|(_, want)| want.clone()).collect(),
-            wait: until_beat(began.elapsed()),
+            wait,
         }
     }
 }
@@ -305,6 +310,7 @@ impl Receiver {
         let leases = tokio::time::timeout(request.wait + REPLY_MAX, asking)
             .await
             .unwrap_or_else(|_| Err(WorkError::Unavailable("no answer in time".to_owned())))?;
+        self.tally.answered();
         if leases.is_empty() {
             // quiet: time to look whether it is still the same log
             *self.log.lock().await = None;

@@ -3,11 +3,14 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use creel_common::outcome::{Outcome, Verdict};
+use tokio::sync::watch;
 
 /// Counters of one worker.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     polls: AtomicU64,
+    /// A receiver has answered a poll.
+    leasing: watch::Sender<bool>,
     leases: AtomicU64,
     settles: AtomicU64,
     fenced: AtomicU64,
@@ -38,6 +41,18 @@ pub struct Counts {
 impl Tally {
     pub(crate) fn polled(&self) {
         add(&self.polls);
+    }
+
+    pub(crate) fn answered(&self) {
+        self.leasing
+            .send_if_modified(|leasing| !std::mem::replace(leasing, true));
+    }
+
+    /// Returns when a receiver has answered a poll.
+    pub(crate) async fn leasing(&self) {
+        let mut leasing = self.leasing.subscribe();
+        // the sender lives as long as we do
+        let _ = leasing.wait_for(|leasing| *leasing).await;
     }
 
     pub(crate) fn leased(&self) {

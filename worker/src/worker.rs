@@ -152,6 +152,18 @@ impl Worker {
         })
     }
 
+    /// Returns when this worker, once it runs, has been answered a request for leases by one of its
+    /// receivers; at once when it has no routes to ask for.
+    pub fn leasing(&self) -> impl Future<Output = ()> + Send + 'static {
+        let idle = self.drains.iter().all(|drain| drain.lanes.is_empty());
+        let tally = Arc::clone(&self.tally);
+        async move {
+            if !idle {
+                tally.leasing().await;
+            }
+        }
+    }
+
     /// Works until `shutdown`. Then it leases nothing more, finishes what is under way within the
     /// drain timeout, gives the rest back, and returns what it did.
     pub async fn run(self, shutdown: CancellationToken) -> Counts {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::engine::{self, Engine, EngineError};
 use crate::ids::{DeliveryId, LogId, Offset};
@@ -57,6 +57,8 @@ pub struct Committer {
     pub gate: Arc<Gate>,
     /// Is told of commits.
     pub observer: Arc<dyn Observer>,
+    /// Shows whoever looks that the thread lives: told each time it comes round.
+    pub turns: watch::Sender<()>,
     /// Rung after each commit.
     pub bell: Box<dyn Fn() + Send>,
     /// Told once, when the engine failed.
@@ -93,6 +95,7 @@ impl Committer {
                 }
             }
             self.keep_keys(next);
+            self.turns.send_replace(());
         }
     }
 

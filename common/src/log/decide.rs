@@ -22,8 +22,8 @@ pub struct Tried {
     pub attempts: u32,
     /// How many of them were lost.
     pub lost: u32,
-    /// When the delivery was received.
-    pub received_at: Timestamp,
+    /// How long ago the delivery was received.
+    pub age: Duration,
     /// It was leased as a probe of an open breaker.
     pub probe: bool,
 }
@@ -98,7 +98,7 @@ fn retry(
     let given_up = rules
         .retry
         .give_up_after
-        .is_some_and(|patience| now.since(tried.received_at) >= patience);
+        .is_some_and(|patience| tried.age >= patience);
     if given_up {
         return Next::Dead {
             attempts: tried.attempts,
@@ -156,7 +156,7 @@ mod tests {
         Tried {
             attempts,
             lost: 0,
-            received_at: Timestamp(0),
+            age: NOW.since(Timestamp(0)),
             probe: false,
         }
     }
@@ -279,7 +279,7 @@ mod tests {
         ) {
             let retry = RetryPolicy::default();
             let ended = if is_lost { Ended::Lost } else { Ended::Said(Outcome::Retry { after: asked.map(Duration::from_millis) }) };
-            let before = Tried { attempts, lost, received_at: Timestamp(0), probe: false };
+            let before = Tried { attempts, lost, age: Duration::ZERO, probe: false };
             match decide(before, &ended, Rules { retry: &retry, lost_max: 3 }, NOW, dice) {
                 Next::Wait { due, attempts: used, lost: now_lost } => {
                     prop_assert!(due >= NOW && used == attempts + 1 && used < retry.max_attempts && now_lost >= lost && now_lost < 3);

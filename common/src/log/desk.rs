@@ -24,8 +24,8 @@ use crate::log::lane::Now;
 use crate::log::lender::{Effects, Lender};
 use crate::log::retention::Retention;
 use crate::log::shelf::Shelf;
+use crate::log::steady::Steady;
 use crate::log::{Lease, LeaseRequest, Observer, Settled, WorkError};
-use crate::time::Clock;
 
 /// A request that found nothing is looked at again at most this often: deliveries gather meanwhile.
 const RETRY_PARKED: Duration = Duration::from_millis(2);
@@ -85,7 +85,7 @@ pub struct Desk {
     pub next_audit: u64,
     /// This many lost tries make a dead letter.
     pub lost_max: u32,
-    clock: Arc<dyn Clock>,
+    clock: Arc<Steady>,
     dice: StdRng,
     observer: Arc<dyn Observer>,
     gate: Arc<Gate>,
@@ -109,8 +109,8 @@ pub struct Around {
     pub shelf: Arc<Shelf>,
     /// Storage.
     pub engine: Arc<dyn Engine>,
-    /// Both clocks.
-    pub clock: Arc<dyn Clock>,
+    /// All clocks.
+    pub clock: Arc<Steady>,
     /// For jitter.
     pub dice: StdRng,
     /// Is told of attempts.
@@ -194,12 +194,9 @@ impl Desk {
         }
     }
 
-    /// Both clocks, read together.
+    /// All clocks, read together.
     pub fn now(&self) -> Now {
-        Now {
-            wall: self.clock.wall(),
-            mono: self.clock.mono(),
-        }
+        self.clock.now()
     }
 
     fn handle(&mut self, command: Command) -> Result<(), EngineError> {

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::ids::Offset;
 use crate::log::gate::Gate;
 use crate::log::keys::{Frozen, Runs};
-use crate::time::{Clock, Timestamp};
+use crate::log::steady::Steady;
 
 /// How often free space is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,8 +44,8 @@ pub struct Charge {
     pub gate: Arc<Gate>,
     /// The longest window of any source: keys older than that are left out of merges.
     pub window_max: Duration,
-    /// Wall time.
-    pub clock: Arc<dyn Clock>,
+    /// All clocks.
+    pub clock: Arc<Steady>,
 }
 
 impl Keeper {
@@ -122,8 +122,7 @@ fn write_keys(charge: &Charge, frozen: &Frozen) -> bool {
     let Some(runs) = &charge.runs else {
         return true;
     };
-    let window = u64::try_from(charge.window_max.as_millis()).unwrap_or(u64::MAX);
-    let expired = Timestamp(charge.clock.wall().millis().saturating_sub(window));
+    let expired = charge.clock.now().window(charge.window_max);
     if let Err(error) = runs.write(frozen, expired) {
         // the table stays in memory and its volumes stay on disk
         tracing::error!(%error, "idempotency keys could not be written");

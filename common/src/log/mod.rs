@@ -31,6 +31,7 @@ mod retention;
 pub mod shelf;
 pub mod spans;
 mod state;
+pub mod steady;
 pub mod wire;
 
 use std::time::Duration;

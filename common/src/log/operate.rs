@@ -44,7 +44,7 @@ impl Desk {
             state::waiting_at(&*self.engine, lane.name(), offset).map_err(failed)?
         {
             return Ok(Standing::Waiting {
-                due,
+                due: self.now().on_the_wall(due),
                 attempts: waiting.attempts,
             });
         }

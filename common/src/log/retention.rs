@@ -98,7 +98,7 @@ impl Retention {
             let newest = shelf.spans().received_max(volume.first, volume.end);
             // a volume whose spans are gone already is on its way out
             let Some(newest) = newest else { continue };
-            let is_old = by_age && now.wall.since(newest) >= self.keep && newest <= now.wall;
+            let is_old = by_age && now.age(newest) >= self.keep && newest <= now.wall;
             if !(is_old || short_bytes > 0) {
                 continue;
             }

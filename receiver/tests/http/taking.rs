@@ -7,6 +7,8 @@ use async_trait::async_trait;
 use creel_common::delivery::Delivery;
 use creel_common::ids::DeliveryId;
 use creel_common::log::{AppendError, Appended, Intake, Operate};
+use creel_common::testkit::clock::ManualClock;
+use creel_common::time::{Clock, SystemClock, Timestamp};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
@@ -132,8 +134,16 @@ async fn headers_keep_their_order_and_repeats_and_credentials_become_digests() {
 async fn a_handshake_is_answered_and_nothing_is_stored() {
     let creel = start().await;
     let body = br#"{"type":"url_verification","challenge":"abc123"}"#;
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = now.unwrap().as_secs().to_string();
+    let now = SystemClock::default().wall();
+    let answer = exchange(creel.public, &slack(now, body)).await;
+    assert_eq!((answer.status, &answer.body[..]), (200, "abc123"));
+    assert_eq!(creel.deliveries(), 0);
+    creel.finish().await;
+}
+
+/// What Slack would send at `now`.
+fn slack(now: Timestamp, body: &[u8]) -> Vec<u8> {
+    let now = (now.millis() / 1000).to_string();
     let mut signed = format!("v0:{now}:").into_bytes();
     signed.extend_from_slice(body);
     let signature = super::client::github_signature(SLACK_SECRET, &signed);
@@ -142,10 +152,35 @@ async fn a_handshake_is_answered_and_nothing_is_stored() {
         ("x-slack-request-timestamp", &now[..]),
         ("x-slack-signature", &signature),
     ];
-    let answer = exchange(creel.public, &request("POST", "/in/slack", &headers, body)).await;
-    assert_eq!((answer.status, &answer.body[..]), (200, "abc123"));
-    assert_eq!(creel.deliveries(), 0);
-    creel.finish().await;
+    request("POST", "/in/slack", &headers, body)
+}
+
+#[tokio::test]
+async fn the_window_of_signatures_goes_by_the_wall_clock() {
+    let hour = Duration::from_secs(3600);
+    let set: [fn(&ManualClock, Duration); 2] = [ManualClock::jump, ManualClock::jump_back];
+    for by in [hour, 24 * hour] {
+        for (set, back) in [(set[0], set[1]), (set[1], set[0])] {
+            let clock = Arc::new(ManualClock::default());
+            let creel = start_with(Changes {
+                clock: clock.clone(),
+                ..Changes::default()
+            })
+            .await;
+            let truly = clock.wall();
+            let taken =
+                async |body: &[u8]| exchange(creel.public, &slack(truly, body)).await.status;
+            assert_eq!(taken(b"{\"event_id\":\"1\"}").await, 200);
+            set(&clock, by);
+            assert_eq!(taken(b"{\"event_id\":\"2\"}").await, 401);
+            let then = slack(clock.wall(), b"{\"event_id\":\"3\"}");
+            let then = exchange(creel.public, &then).await;
+            assert_eq!(then.status, 200, "what is signed at that time is taken");
+            back(&clock, by);
+            assert_eq!(taken(b"{\"event_id\":\"4\"}").await, 200);
+            creel.finish().await;
+        }
+    }
 }
 
 #[tokio::test]

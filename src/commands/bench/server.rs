@@ -24,6 +24,7 @@ use crate::commands::receiver::{VERSION, listeners, prepare};
 use crate::lifeline::Lifeline;
 use crate::rundir::Addresses;
 use crate::settings::Global;
+use crate::sockets::Handed;
 use crate::stop;
 
 /// Serve for `creel bench`
@@ -62,7 +63,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 .supervised
                 .then(Lifeline::of_this_process)
                 .transpose()?;
-            let listeners = listeners(&config, lifeline.as_ref())?;
+            let listeners = listeners(&config, lifeline.as_ref(), Handed::default())?;
             let stop = stop::token()?;
             if let Some(lifeline) = lifeline {
                 stop::with_parent(lifeline, stop.clone())?;

@@ -45,6 +45,11 @@ impl Child {
     pub fn start(launch: Launch<'_>) -> anyhow::Result<Self> {
         let mut process = Command::new(launch.executable)
             .args(&launch.arguments)
+            // a service manager's words are for `creel up` alone
+            .env_remove("NOTIFY_SOCKET")
+            .env_remove("WATCHDOG_USEC")
+            .env_remove("WATCHDOG_PID")
+            .env_remove("LISTEN_FDNAMES")
             .stdin(Stdio::from(launch.lifeline))
             .stdout(Stdio::inherit())
             .stderr(Stdio::piped())

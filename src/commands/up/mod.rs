@@ -9,6 +9,7 @@
 //! The sockets belong to this process, so connections queue while a receiver starts again.
 
 mod child;
+mod rolling;
 mod supervisor;
 
 use std::net::SocketAddr;
@@ -20,16 +21,22 @@ use creel_receiver::Listeners;
 use tokio_util::sync::CancellationToken;
 
 use crate::lifeline::Lifeline;
+use crate::notices::Notices;
 use crate::output::{BOLD, DIM, paint};
 use crate::rundir::{Addresses, RunDir};
 use crate::settings::Global;
+use crate::sockets::Handed;
 
 /// Run receiver and workers on this machine
 ///
 /// Starts one receiver and N workers as child processes of the same executable, starts again what
 /// dies, and owns the listening sockets: while the receiver starts again, connections wait instead
 /// of being refused. Ends with 74 when the disk failed, and with 2 when the configuration is
-/// wrong; SIGTERM or ctrl-c stops workers, then the receiver, and ends with 0.
+/// wrong; SIGTERM or ctrl-c stops workers, then the receiver, and ends with 0. SIGHUP restarts the
+/// workers one after the other, each when the one before leases again.
+///
+/// Takes listening sockets from a service manager (LISTEN_FDS), and tells it how things stand
+/// (NOTIFY_SOCKET).
 ///
 /// When the configuration names no tokens, they are made in the run directory (.creel beside the
 /// configuration, mode 0700), where `creel dead`, `creel routes` and the others look for them.
@@ -45,6 +52,8 @@ pub struct Args {
 
 /// Runs until stopped.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
+    // first of all: descriptors are taken by their numbers
+    let handed = Handed::to_this_process()?;
     let config = global.load()?;
     crate::commands::check::or_fail(&config)?;
     let run = global.run_dir();
@@ -55,7 +64,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?
-        .block_on(supervise(global, args, &config, run))
+        .block_on(supervise(global, args, &config, run, handed))
 }
 
 async fn supervise(
@@ -63,15 +72,21 @@ async fn supervise(
     args: &Args,
     config: &Config,
     run: RunDir,
+    handed: Handed,
 ) -> anyhow::Result<()> {
     let gone = CancellationToken::new();
     if args.supervised {
         crate::stop::with_parent(Lifeline::of_this_process()?, gone.clone())?;
     }
-    let sockets = Sockets::bind(config)?;
+    let sockets = Sockets::of(handed, config)?;
     let workers = args.workers.map_or(config.worker.processes, usize::from);
     crate::output::line(&start_lines(config, &sockets.addresses, &run, workers))?;
+    let check = {
+        let global = global.clone();
+        move || crate::commands::check::or_fail(&global.load()?)
+    };
     let plan = supervisor::Plan {
+        check: Box::new(check),
         executable: std::env::current_exe().context("cannot find this executable")?,
         shared: shared_arguments(global, &run),
         json: global.log_format == crate::logging::LogFormat::Json,
@@ -83,7 +98,8 @@ async fn supervise(
         run,
         gone,
     };
-    supervisor::run(plan).await
+    let notices = (!args.supervised).then(Notices::of_this_process);
+    supervisor::run(plan, notices).await
 }
 
 /// The sockets that outlive every receiver.
@@ -95,8 +111,8 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    fn bind(config: &Config) -> anyhow::Result<Self> {
-        let listeners = Listeners::bind(&config.receiver)?;
+    fn of(handed: Handed, config: &Config) -> anyhow::Result<Self> {
+        let listeners = handed.listeners(config)?;
         let addresses = Addresses {
             public: listeners.public.local_addr()?,
             private: listeners.private.local_addr()?,

@@ -3,27 +3,34 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use creel_common::retry::RetryPolicy;
 use rustix::process::Signal;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::child::{Child, Launch};
+use super::rolling::Rolling;
 use crate::failure::{DISK, FAILED, Failure, USAGE};
-use crate::lifeline;
+use crate::lifeline::{self, Word};
+use crate::notices::Notices;
 use crate::rundir::{Processes, RunDir};
-use crate::stop::Signals;
+use crate::standing::BEAT;
+use crate::stop::{Hangup, Hangups, Signals};
 
 /// A child that ran this long was fine: the next pause is the first one again.
 const FINE_AFTER: Duration = Duration::from_secs(30);
 
 /// What a child may take to end beyond its own drain timeout.
 const SLACK: Duration = Duration::from_secs(15);
+
+/// A receiver that has not said for so many beats that it lives, hangs.
+const BEATS_MISSED_MAX: u32 = 3;
 
 /// What is to run.
 pub struct Plan {
@@ -47,6 +54,8 @@ pub struct Plan {
     pub run: RunDir,
     /// Whoever started this has gone.
     pub gone: CancellationToken,
+    /// Whether the configuration, as it is now, may be used.
+    pub check: Box<dyn Fn() -> anyhow::Result<()> + Send + Sync>,
 }
 
 /// Which child.
@@ -68,7 +77,9 @@ impl Seat {
 /// What a seat tells the supervisor.
 enum Event {
     Started(Seat, u32),
-    Ready(Seat),
+    Says(Seat, Word),
+    /// A worker has ended because it is to be started again.
+    Restarts(usize),
     Ended(Seat, ExitStatus),
     Failed(Seat, anyhow::Error),
 }
@@ -78,10 +89,11 @@ enum Event {
 /// # Errors
 /// [`Failure::Disk`] when the receiver ended with 74, and its like for 2. A receiver that was
 /// never ready and ends is not started again: what is wrong then is wrong next time too.
-pub async fn run(plan: Plan) -> anyhow::Result<()> {
+pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()> {
     let mut stop = Signals::listen()?;
+    let mut hangups = Hangups::listen()?;
     let (tell, mut events) = mpsc::channel(64);
-    let plan = std::sync::Arc::new(plan);
+    let plan = Arc::new(plan);
     let (stop_workers, workers_told) = watch::channel(false);
     let (stop_receiver, receiver_told) = watch::channel(false);
     let mut processes = Processes {
@@ -89,17 +101,30 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
         ..Processes::default()
     };
     note(&plan.run, &processes);
-    let receiver = seat(&plan, Seat::Receiver, &tell, receiver_told);
-    let workers: Vec<JoinHandle<()>> = (1..=plan.workers)
-        .map(|number| seat(&plan, Seat::Worker(number), &tell, workers_told.clone()))
+    let receiver = seat(
+        &plan,
+        Seat::Receiver,
+        &tell,
+        Orders {
+            stop: receiver_told,
+            restart: Arc::default(),
+        },
+    );
+    let restarts: Vec<Arc<Notify>> = (0..plan.workers).map(|_| Arc::default()).collect();
+    let workers: Vec<JoinHandle<()>> = (1..)
+        .zip(&restarts)
+        .map(|(number, restart)| {
+            let orders = Orders {
+                stop: workers_told.clone(),
+                restart: restart.clone(),
+            };
+            seat(&plan, Seat::Worker(number), &tell, orders)
+        })
         .collect();
     drop(tell);
 
-    let mut table = Table {
-        receiver: None,
-        workers: vec![None; plan.workers],
-        was_ready: false,
-    };
+    let mut table = Table::new(plan.workers);
+    let mut beat = tokio::time::interval(notices.as_ref().map_or(BEAT, Notices::beat));
     let ending = loop {
         tokio::select! {
             signal = stop.told() => {
@@ -107,6 +132,11 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
                 break Ok(());
             }
             () = plan.gone.cancelled() => break Ok(()),
+            hangup = hangups.heard() => match hangup {
+                Hangup::TerminalGone => break Ok(()),
+                Hangup::Asked => roll(&plan, &mut table.rolling),
+            },
+            _ = beat.tick() => {}
             event = events.recv() => {
                 let Some(event) = event else { bail!("every child is gone") };
                 if let Some(ending) = table.note(event, &mut processes) {
@@ -115,7 +145,16 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
                 note(&plan.run, &processes);
             }
         }
+        if let Some(number) = table.rolling.next() {
+            restarts[number - 1].notify_one();
+        }
+        if let Some(notices) = &mut notices {
+            table.report(notices);
+        }
     };
+    if let Some(notices) = &mut notices {
+        notices.stopping("stopping workers, then the receiver");
+    }
     // the rest of the events are only drained, so that no seat waits for us
     let drain = tokio::spawn(async move { while events.recv().await.is_some() {} });
     stop_workers.send_replace(true);
@@ -136,6 +175,19 @@ pub async fn run(plan: Plan) -> anyhow::Result<()> {
     ending
 }
 
+/// Begins to restart the workers, if that would not end everything.
+fn roll(plan: &Plan, rolling: &mut Rolling) {
+    match (plan.check)() {
+        Ok(()) => {
+            tracing::info!("SIGHUP: restarting the workers, one after the other");
+            rolling.begin(plan.workers);
+        }
+        Err(error) => tracing::error!(
+            "SIGHUP: nothing is restarted, for the configuration has problems: {error:#}"
+        ),
+    }
+}
+
 /// Writes down who runs. That this cannot be done, say on a full disk, stops nobody.
 fn note(run: &RunDir, processes: &Processes) {
     if let Err(error) = run.write_processes(processes) {
@@ -143,14 +195,55 @@ fn note(run: &RunDir, processes: &Processes) {
     }
 }
 
-/// Who sits where.
+/// Who sits where, and how they stand.
 struct Table {
     receiver: Option<u32>,
     workers: Vec<Option<u32>>,
+    /// Workers that lease.
+    leasing: Vec<bool>,
     was_ready: bool,
+    /// What the receiver said last of whether it takes deliveries, and when; nothing while it starts.
+    taking: Option<(bool, Instant)>,
+    rolling: Rolling,
 }
 
 impl Table {
+    fn new(workers: usize) -> Self {
+        Self {
+            receiver: None,
+            workers: vec![None; workers],
+            leasing: vec![false; workers],
+            was_ready: false,
+            taking: None,
+            rolling: Rolling::default(),
+        }
+    }
+
+    /// Tells the service manager how things stand. A receiver that hangs is not said to live.
+    fn report(&self, notices: &mut Notices) {
+        let (lives, takes) = match self.taking {
+            None => (true, false),
+            Some((takes, at)) => (at.elapsed() < BEAT * BEATS_MISSED_MAX, takes),
+        };
+        let mut status = match (self.taking, lives) {
+            (None, _) => "the receiver starts".to_owned(),
+            (_, false) => "the receiver does not answer".to_owned(),
+            (Some((true, _)), _) => "taking deliveries".to_owned(),
+            (Some((false, _)), _) => "not taking deliveries".to_owned(),
+        };
+        let leasing = self.leasing.iter().filter(|&&leases| leases).count();
+        status += &format!("; {leasing} of {} workers lease", self.workers.len());
+        match self.rolling.left() {
+            0 => {}
+            left => status += &format!("; {left} to be restarted"),
+        }
+        if lives {
+            notices.alive(takes, &status);
+        } else {
+            notices.status(&status);
+        }
+    }
+
     /// Notes what happened; answers how it all ends, if it does.
     fn note(&mut self, event: Event, processes: &mut Processes) -> Option<anyhow::Error> {
         let mut ending = None;
@@ -166,11 +259,21 @@ impl Table {
                 tracing::info!(pid, number, "worker started");
                 self.workers[number - 1] = Some(pid);
             }
-            Event::Ready(seat) => {
-                if seat == Seat::Receiver {
-                    self.was_ready = true;
-                    tracing::info!("receiver ready");
-                }
+            Event::Says(Seat::Receiver, Word::Ready) => {
+                self.was_ready = true;
+                tracing::info!("receiver ready");
+            }
+            Event::Says(Seat::Receiver, word) => {
+                self.taking = Some((word == Word::Taking, Instant::now()));
+            }
+            Event::Says(Seat::Worker(number), _) => {
+                tracing::info!(number, "worker leases");
+                self.leasing[number - 1] = true;
+                self.rolling.leases(number);
+            }
+            Event::Restarts(number) => {
+                self.leave(Seat::Worker(number));
+                self.rolling.ended(number);
             }
             Event::Ended(seat, status) => {
                 self.leave(seat);
@@ -188,8 +291,11 @@ impl Table {
 
     fn leave(&mut self, seat: Seat) {
         match seat {
-            Seat::Receiver => self.receiver = None,
-            Seat::Worker(number) => self.workers[number - 1] = None,
+            Seat::Receiver => (self.receiver, self.taking) = (None, None),
+            Seat::Worker(number) => {
+                self.workers[number - 1] = None;
+                self.leasing[number - 1] = false;
+            }
         }
     }
 
@@ -214,15 +320,28 @@ impl Table {
     }
 }
 
+/// What a seat is told.
+struct Orders {
+    stop: watch::Receiver<bool>,
+    restart: Arc<Notify>,
+}
+
+/// How a child came to its end.
+enum End {
+    OfItself(ExitStatus),
+    Stopped,
+    Restarts,
+}
+
 fn seat(
-    plan: &std::sync::Arc<Plan>,
+    plan: &Arc<Plan>,
     seat: Seat,
     tell: &mpsc::Sender<Event>,
-    told: watch::Receiver<bool>,
+    orders: Orders,
 ) -> JoinHandle<()> {
     let (plan, tell) = (plan.clone(), tell.clone());
     tokio::spawn(async move {
-        if let Err(error) = keep(&plan, seat, &tell, told).await {
+        if let Err(error) = keep(&plan, seat, &tell, orders).await {
             let _ = tell.send(Event::Failed(seat, error)).await;
         }
     })
@@ -233,7 +352,7 @@ async fn keep(
     plan: &Plan,
     seat: Seat,
     tell: &mpsc::Sender<Event>,
-    mut told: watch::Receiver<bool>,
+    mut orders: Orders,
 ) -> anyhow::Result<()> {
     let pauses = RetryPolicy {
         initial: Duration::from_millis(100),
@@ -241,16 +360,24 @@ async fn keep(
         ..RetryPolicy::default()
     };
     let mut failed = 0;
-    loop {
+    while !*orders.stop.borrow() {
         let began = Instant::now();
         let (mut child, socket) = start(plan, seat)?;
         tell.send(Event::Started(seat, child.pid())).await?;
         let ended = tokio::select! {
-            status = run_child(&mut child, &socket, seat, tell) => Some(status?),
-            _ = told.wait_for(|stop| *stop) => None,
+            status = run_child(&mut child, &socket, seat, tell) => End::OfItself(status?),
+            _ = orders.stop.wait_for(|stop| *stop) => End::Stopped,
+            () = orders.restart.notified() => End::Restarts,
         };
-        let Some(status) = ended else {
-            return end(plan, seat, &mut child).await;
+        let status = match ended {
+            End::OfItself(status) => status,
+            End::Stopped => return end(plan, seat, &mut child).await,
+            End::Restarts => {
+                end(plan, seat, &mut child).await?;
+                restarts(seat, tell).await?;
+                failed = 0;
+                continue;
+            }
         };
         tell.send(Event::Ended(seat, status)).await?;
         failed = if began.elapsed() >= FINE_AFTER {
@@ -258,11 +385,23 @@ async fn keep(
         } else {
             failed + 1
         };
-        tokio::select! {
-            () = tokio::time::sleep(pauses.ceiling(failed)) => {}
-            _ = told.wait_for(|stop| *stop) => return Ok(()),
+        let asked = tokio::select! {
+            () = tokio::time::sleep(pauses.ceiling(failed)) => false,
+            _ = orders.stop.wait_for(|stop| *stop) => false,
+            () = orders.restart.notified() => true,
+        };
+        if asked {
+            restarts(seat, tell).await?;
         }
     }
+    Ok(())
+}
+
+async fn restarts(seat: Seat, tell: &mpsc::Sender<Event>) -> anyhow::Result<()> {
+    if let Seat::Worker(number) = seat {
+        tell.send(Event::Restarts(number)).await?;
+    }
+    Ok(())
 }
 
 async fn run_child(
@@ -271,15 +410,15 @@ async fn run_child(
     seat: Seat,
     tell: &mpsc::Sender<Event>,
 ) -> anyhow::Result<ExitStatus> {
-    tokio::select! {
-        status = child.ended() => return status,
-        ready = lifeline::until_ready(socket) => {
-            if ready {
-                tell.send(Event::Ready(seat)).await?;
-            }
+    loop {
+        tokio::select! {
+            status = child.ended() => return status,
+            word = lifeline::heard(socket) => match word {
+                Some(word) => tell.send(Event::Says(seat, word)).await?,
+                None => return child.ended().await,
+            },
         }
     }
-    child.ended().await
 }
 
 fn start(plan: &Plan, seat: Seat) -> anyhow::Result<(Child, tokio::net::UnixStream)> {
@@ -350,6 +489,7 @@ mod tests {
             receiver: Some(7),
             workers: vec![Some(8)],
             was_ready,
+            ..Table::new(1)
         };
         let mut processes = Processes::default();
         let event = Event::Ended(seat, ExitStatus::from_raw(status));

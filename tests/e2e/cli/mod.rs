@@ -1,11 +1,13 @@
 //! The command line as a user meets it.
 
+mod activation;
 mod dead;
 mod log;
 mod offline;
 mod routes;
 mod send;
 mod shows;
+mod units;
 mod up;
 
 use std::time::Duration;
@@ -13,6 +15,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::harness::{Exit, Process, Site};
+
+/// A route that delivers to files.
+pub const TO_FILES: &str = "[destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
+     [[routes]]\nsource = \"github\"\ndestination = \"out\"\n";
 
 /// Longest time a command may take on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);

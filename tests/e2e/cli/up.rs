@@ -1,5 +1,6 @@
 //! `creel up`: processes that are watched over.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
@@ -8,14 +9,15 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 
-use super::{creel, json, route};
-use crate::harness::{Process, Site, Strace, eventually, strace_or_left_out};
+use super::{TO_FILES, creel, json, route};
+use crate::faults::audit;
+use crate::harness::{
+    Answer, Load, Process, Sink, Site, Sizes, Strace, eventually, strace_or_left_out,
+};
 
 const SOON: Duration = Duration::from_secs(30);
-
-const TO_FILES: &str = "[destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
-     [[routes]]\nsource = \"github\"\ndestination = \"out\"\n";
 
 /// A running `creel up`.
 struct Up {
@@ -25,9 +27,13 @@ struct Up {
 
 impl Up {
     async fn start(site: &Site) -> Self {
+        Self::start_with(site, 2).await
+    }
+
+    async fn start_with(site: &Site, workers: usize) -> Self {
         let addresses = site.path(".creel/addresses.json");
         let _ = fs::remove_file(&addresses);
-        let command = site.creel(&["up", "--workers", "2"]);
+        let command = site.creel(&["up", "--workers", &workers.to_string()]);
         let process = Process::start("creel up", command, false).await;
         let found = eventually("addresses", SOON, async || read(&addresses)).await;
         let public = found["public"].as_str().unwrap().parse().unwrap();
@@ -199,6 +205,156 @@ async fn tokens_are_made_for_their_owner_alone_and_never_on_a_command_line() {
     let public = creel(&site, &["routes", "list", "--token-file", "tokens/operate"]).await;
     assert_eq!(public.code(), Some(1), "another token must not be known");
     assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}
+
+/// 200 requests a second, a destination that takes its time, three workers, restarted three times.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_are_restarted_one_after_the_other_and_everything_arrives_once() {
+    let _alone = crate::faults::alone().await;
+    let late = Duration::from_millis(20);
+    let sink = Sink::start(move |_| Answer::Late(late, 200)).await;
+    let url = sink.address();
+    let site = Site::new(
+        "",
+        &format!(
+            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{url}/\"\n\
+             allow = [\"127.0.0.0/8\"]\n\n\
+             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n"
+        ),
+    );
+    let mut up = Up::start_with(&site, 3).await;
+    let stop = CancellationToken::new();
+    let load = Load::new(8, Sizes::Fixed(500)).at_rate(200);
+    let senders = tokio::spawn({
+        let (load, stop, to) = (load.clone(), stop.clone(), up.public);
+        async move { load.run(to, None, &stop).await }
+    });
+    let receiver = receiver_of(&site);
+    for round in 1..=3 {
+        until_leasing(&up, 3 * round).await;
+        eventually("deliveries", SOON, async || {
+            (sink.count() > 100 * round).then_some(())
+        })
+        .await;
+        let before = workers_of(&site);
+        up.process.signal(Signal::HUP);
+        let mut fewest = before.len();
+        eventually("three other workers", SOON, async || {
+            let now = workers_of(&site);
+            fewest = fewest.min(now.len());
+            (now.len() == 3 && !now.iter().any(|pid| before.contains(pid))).then_some(())
+        })
+        .await;
+        assert!(fewest >= 2, "only {fewest} workers were left");
+    }
+    until_leasing(&up, 12).await;
+    stop.cancel();
+    let tally = senders.await.unwrap();
+    assert_eq!(receiver_of(&site), receiver, "the receiver was left alone");
+    assert!(tally.refused.is_empty() && tally.unanswered + tally.unconnected == 0);
+    eventually("all deliveries", SOON, async || {
+        (sink.count() >= tally.acked.len()).then_some(())
+    })
+    .await;
+    let exit = up.process.terminate(SOON).await;
+    assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
+    let times = sink.times();
+    for one in &tally.acked {
+        assert_eq!(times.get(&one.id), Some(&1), "{}", one.id);
+    }
+    assert_eq!(sink.count(), tally.acked.len());
+    // the next was started again only when the one before leased
+    let told = |line: &&str| line.contains("worker leases") || line.contains("worker started");
+    let turns: Vec<&str> = exit.stderr.lines().filter(told).skip(6).collect();
+    let expected = (0..9).flat_map(|nth| {
+        let number = nth % 3 + 1;
+        ["started", "leases"].map(|what| (what, format!("number={number}")))
+    });
+    assert_eq!(turns.len(), 18, "{}", exit.stderr);
+    for (turn, (what, number)) in turns.into_iter().zip(expected) {
+        assert!(
+            turn.contains(what) && turn.ends_with(&number),
+            "{}",
+            exit.stderr
+        );
+    }
+    println!(
+        "rolling restart: 3 of 3 workers, {} delivered once: PASS",
+        tally.acked.len()
+    );
+}
+
+/// Waits until workers have begun to lease so many times.
+async fn until_leasing(up: &Up, times: usize) {
+    eventually("leasing workers", SOON, async || {
+        let leased = up.process.log().matches("worker leases").count();
+        (leased >= times).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hangup_with_a_wrong_configuration_restarts_nothing() {
+    let site = Site::new("", TO_FILES);
+    let mut up = Up::start(&site).await;
+    let before = workers_of(&site);
+    let text = fs::read_to_string(site.config()).unwrap();
+    fs::write(
+        site.config(),
+        text.replace("type = \"file\"", "type = \"fiel\""),
+    )
+    .unwrap();
+    up.process.allow_errors("the configuration has problems");
+    up.process.signal(Signal::HUP);
+    eventually("word of it", SOON, async || {
+        let log = up.process.log();
+        log.contains("the configuration has problems").then_some(())
+    })
+    .await;
+    assert_eq!(workers_of(&site), before);
+    assert_eq!(creel_send(&site, &text).await, Some(0));
+    assert_eq!(up.process.terminate(SOON).await.code(), Some(0));
+}
+
+/// Sends with the configuration as it was.
+async fn creel_send(site: &Site, config: &str) -> Option<i32> {
+    fs::write(site.config(), config).unwrap();
+    creel(site, &["send", "github"]).await.code()
+}
+
+/// Strace counts the calls of each thread: it is a sync of a commit under load that fails.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_sync_under_load_ends_up_and_all_its_children_with_74() {
+    if !strace_or_left_out("a_failed_sync_under_load_ends_up_and_all_its_children_with_74") {
+        return;
+    }
+    let _alone = crate::faults::alone().await;
+    let site = Site::new("", TO_FILES);
+    let strace = Strace::Inject {
+        what: "fdatasync,fsync:error=EIO:when=90".into(),
+        into: site.path("up.trace"),
+    };
+    let addresses = site.path(".creel/addresses.json");
+    let command = site.creel_under(&strace, &["up", "--workers", "2"]);
+    let mut up = Process::start("creel up", command, true).await;
+    up.allow_errors("");
+    let found = eventually("addresses", SOON, async || read(&addresses)).await;
+    let public = found["public"].as_str().unwrap().parse().unwrap();
+    let load = Load::new(16, Sizes::Between(200, 2000));
+    let stop = CancellationToken::new();
+    let senders = tokio::spawn({
+        let (load, stop) = (load.clone(), stop.clone());
+        async move { load.run(public, None, &stop).await }
+    });
+    let exit = up.exit_within(2 * SOON).await;
+    stop.cancel();
+    let tally = senders.await.unwrap();
+    assert_eq!(exit.code(), Some(74), "{}", exit.stderr);
+    assert!(processes(&site).is_none(), "nothing is said to run");
+    assert!(!tally.acked.is_empty(), "it failed before any load");
+    let audit = audit(&site, &load, &tally.acked, &HashSet::new()).await;
+    assert!(audit.is_clean(), "{audit}");
+    println!("failed sync under up: {audit}, exit 74: PASS");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

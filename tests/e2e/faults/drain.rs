@@ -1,4 +1,5 @@
-//! SIGTERM under load: what was stored was answered, and nothing else was.
+//! SIGTERM under load: what was stored was answered, and nothing else was; what was delivered is not
+//! delivered again.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -8,7 +9,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::audit;
 use super::{alone, scale};
-use crate::harness::{Load, Receiver, Seed, Site, Sizes};
+use crate::harness::{Answer, Load, Process, Receiver, Seed, Sink, Site, Sizes, eventually};
+use crate::trace::Acked;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
 
@@ -53,4 +55,92 @@ async fn a_stop_under_load_answers_everything_it_has_taken() {
     );
     assert!(acked > 0, "no load");
     println!("drain: PASS");
+}
+
+/// Everything together, 200 requests a second on their way through it: workers first, then the
+/// receiver.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_of_up_under_load_delivers_everything_once() {
+    let _alone = alone().await;
+    let mut rng = Seed::of("drain of up").rng();
+    let rounds = scale(3, 50);
+    let late = Duration::from_millis(20);
+    let sink = Sink::start(move |_| Answer::Late(late, 200)).await;
+    let url = sink.address();
+    let site = Site::new(
+        "",
+        &format!(
+            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{url}/\"\n\
+             allow = [\"127.0.0.0/8\"]\n\n\
+             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n"
+        ),
+    );
+    let load = Load::new(16, Sizes::Between(200, 4000)).at_rate(200);
+    let (mut acked, mut slowest) = (Vec::new(), Duration::ZERO);
+    for _ in 0..rounds {
+        let for_a_while = Duration::from_millis(rng.random_range(100..1000));
+        let (told, took) = up_for(&site, &load, &sink, for_a_while).await;
+        acked.extend(told);
+        slowest = slowest.max(took);
+    }
+    let audit = audit(&site, &load, &acked, &HashSet::new()).await;
+    assert!(audit.is_clean(), "{audit}");
+    assert_eq!(audit.kept, acked.len(), "stored and not answered: {audit}");
+    // the rest is delivered by the last one
+    let mut up = Process::start("creel up", site.creel(&["up", "--workers", "2"]), false).await;
+    eventually("all deliveries", Duration::from_secs(60), async || {
+        (sink.count() >= acked.len()).then_some(())
+    })
+    .await;
+    assert_eq!(up.terminate(ENDS_WITHIN).await.code(), Some(0));
+    let times = sink.times();
+    let twice = acked
+        .iter()
+        .filter(|one| times.get(&one.id) != Some(&1))
+        .count();
+    println!(
+        "drain of up: {rounds} stops, slowest {slowest:.0?}, {} acked, {twice} not exactly once",
+        acked.len()
+    );
+    assert_eq!((twice, sink.count()), (0, acked.len()));
+    println!("drain of up: PASS");
+}
+
+/// One life of `creel up` under load, told to stop after `a_while` of deliveries.
+async fn up_for(
+    site: &Site,
+    load: &Load,
+    sink: &Sink,
+    a_while: Duration,
+) -> (Vec<Acked>, Duration) {
+    let addresses = site.path(".creel/addresses.json");
+    let _ = std::fs::remove_file(&addresses);
+    let mut up = Process::start("creel up", site.creel(&["up", "--workers", "2"]), false).await;
+    let public = eventually("addresses", Duration::from_secs(30), async || {
+        let text = std::fs::read(&addresses).ok()?;
+        let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
+        found["public"].as_str()?.parse().ok()
+    })
+    .await;
+    let stop = CancellationToken::new();
+    let arrived = sink.count();
+    let senders = tokio::spawn({
+        let (load, stop) = (load.clone(), stop.clone());
+        async move { load.run(public, None, &stop).await }
+    });
+    eventually("deliveries", Duration::from_secs(30), async || {
+        (sink.count() > arrived + 10).then_some(())
+    })
+    .await;
+    tokio::time::sleep(a_while).await;
+    let exit = up.terminate(ENDS_WITHIN).await;
+    stop.cancel();
+    let tally = senders.await.expect("senders do not panic");
+    assert_eq!(exit.code(), Some(0), "a clean stop: {}", exit.stderr);
+    assert!(
+        tally.refused.keys().all(|&status| status == 503),
+        "{:?}",
+        tally.refused
+    );
+    (tally.acked, exit.took)
 }

@@ -7,14 +7,17 @@
 mod abandoned;
 mod ack_coverage;
 mod audit;
+mod clock;
 mod drain;
 mod full_disk;
 mod kill;
 mod leftovers;
 mod power;
+mod refused;
 mod sync_error;
 mod two_receivers;
 
+pub use self::audit::audit;
 use tokio::sync::{Mutex, MutexGuard};
 
 /// `short`, or `long` if the long form was asked for.

@@ -25,6 +25,8 @@ const RECONNECT: Duration = Duration::from_millis(5);
 pub struct Load {
     connections: usize,
     sizes: Sizes,
+    /// Between two deliveries of one connection.
+    every: Duration,
     next: Arc<AtomicU64>,
 }
 
@@ -60,7 +62,17 @@ impl Load {
         Self {
             connections,
             sizes,
+            every: Duration::ZERO,
             next: Arc::default(),
+        }
+    }
+
+    /// The same senders, which push no more than `per_sec` deliveries a second in all.
+    pub fn at_rate(self, per_sec: u32) -> Self {
+        let connections = u32::try_from(self.connections).expect("not that many");
+        Self {
+            every: Duration::from_secs(1) * connections / per_sec,
+            ..self
         }
     }
 
@@ -70,6 +82,11 @@ impl Load {
             connections,
             ..self.clone()
         }
+    }
+
+    /// How many deliveries have been begun.
+    pub fn begun(&self) -> u64 {
+        self.next.load(Ordering::SeqCst)
     }
 
     /// Pushes over all connections until `stop`, or until `count` deliveries were begun.
@@ -149,8 +166,13 @@ impl Sender {
                 let Some(marker) = self.load.next(self.last) else {
                     return self.tally;
                 };
+                let next = tokio::time::Instant::now() + self.load.every;
                 if !self.one(&mut connection, marker).await {
                     break;
+                }
+                if !self.load.every.is_zero() {
+                    let pause = tokio::time::sleep_until(next);
+                    stop.run_until_cancelled(pause).await;
                 }
             }
         }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::eventually;
+use super::{Sockets, eventually};
 
 /// How a process ended.
 #[derive(Debug)]
@@ -45,14 +45,25 @@ pub struct Process {
 impl Process {
     /// Starts `command`; `traced` says that it is strace and that creel is its child.
     pub async fn start(name: &str, mut command: Command, traced: bool) -> Self {
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::spawn(name, command, traced).await
+    }
+
+    /// Starts `command` as a service manager does: it gets `sockets` from descriptor 3 on, `names`
+    /// with colons between them.
+    pub async fn activate(name: &str, command: &Command, sockets: Sockets, names: &str) -> Self {
+        Self::spawn(name, sockets.handed_to(command, names), false).await
+    }
+
+    async fn spawn(name: &str, mut command: Command, traced: bool) -> Self {
+        command.stderr(Stdio::piped());
         let mut child = command
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = Captured::from(child.stdout.take().expect("stdout is piped"));
+        let stdout = match child.stdout.take() {
+            Some(stdout) => Captured::from(stdout),
+            None => Captured::from(std::io::empty()),
+        };
         let stderr = Captured::from(child.stderr.take().expect("stderr is piped"));
         let own = Pid::from_child(&child);
         let pid = if traced {

@@ -1,5 +1,6 @@
 //! A destination that remembers what came and answers as a test wants.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -86,6 +87,29 @@ impl Sink {
             .lock()
             .expect("no rule panics under the lock")
             .clone()
+    }
+
+    /// How much came.
+    pub fn count(&self) -> usize {
+        self.arrivals
+            .lock()
+            .expect("no rule panics under the lock")
+            .len()
+    }
+
+    /// How often each delivery came.
+    pub fn times(&self) -> HashMap<String, usize> {
+        let mut times = HashMap::new();
+        for arrival in self
+            .arrivals
+            .lock()
+            .expect("no rule panics under the lock")
+            .iter()
+        {
+            let id = arrival.delivery().unwrap_or_default().to_owned();
+            *times.entry(id).or_default() += 1;
+        }
+        times
     }
 
     /// What came of one delivery.

@@ -101,7 +101,7 @@ impl Lane {
         let tried = Tried {
             attempts: held.attempts,
             lost: held.lost,
-            received_at: held.received_at,
+            age: scene.now.age(held.received_at),
             probe: held.probe,
         };
         let orphaned = RetryPolicy::default();
@@ -113,7 +113,7 @@ impl Lane {
             retry,
             lost_max: self.lost_max,
         };
-        decide(tried, ended, rules, scene.now.wall, scene.dice)
+        decide(tried, ended, rules, scene.now.steady, scene.dice)
     }
 
     fn tell_breaker(&mut self, ended: &Ended, probe: bool, now: Now) {

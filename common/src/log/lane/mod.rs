@@ -20,14 +20,37 @@ use crate::time::Timestamp;
 pub use self::landing::{Scene, Tally, Try};
 pub use self::taking::Taken;
 
-/// The moment something happens, on both clocks.
+/// The moment something happens, on all clocks.
 #[derive(Debug, Clone, Copy)]
 pub struct Now {
-    /// For due times.
+    /// For people. May be set, and be wrong.
     pub wall: Timestamp,
+    /// For due times: goes on when the wall clock is set.
+    pub steady: Timestamp,
     /// For leases, breakers and rates.
     pub mono: Duration,
 }
+
+impl Now {
+    /// How long ago something was stamped by the wall clock, at least: it gets no older by a clock
+    /// that is set forward, nor by having been stamped by one that was set back.
+    pub fn age(&self, stamp: Timestamp) -> Duration {
+        self.wall.min(self.steady).since(stamp)
+    }
+
+    /// Where a window of the past begins. A wall clock that was set makes it longer, never shorter.
+    pub fn window(&self, length: Duration) -> Timestamp {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(self.wall.min(self.steady).millis().saturating_sub(length))
+    }
+
+    /// What the wall clock will say when the steady one says `due`.
+    pub fn on_the_wall(&self, due: Timestamp) -> Timestamp {
+        let sum = due.millis().saturating_add(self.wall.millis());
+        Timestamp(sum.saturating_sub(self.steady.millis()))
+    }
+}
+
 /// A leased delivery.
 #[derive(Debug, Clone, Copy)]
 struct InAir {
@@ -134,7 +157,7 @@ impl Lane {
             generation: letter.generation + 1,
             received_at: letter.received_at,
         };
-        self.wait(offset, now.wall, record, batch);
+        self.wait(offset, now.steady, record, batch);
         self.touched = true;
     }
 
@@ -215,7 +238,7 @@ impl Lane {
         }
         self.due
             .next_due()
-            .map(|due| now.mono + due.since(now.wall))
+            .map(|due| now.mono + due.since(now.steady))
     }
 
     /// Its name.

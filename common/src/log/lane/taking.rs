@@ -122,7 +122,7 @@ impl Lane {
         basket: &mut Basket,
     ) -> Result<(), EngineError> {
         while basket.has_room() {
-            let Some((due, offset, entry)) = self.due.first_due(now.wall) else {
+            let Some((due, offset, entry)) = self.due.first_due(now.steady) else {
                 break;
             };
             // one whose worker died is leased alone: it takes no innocents along

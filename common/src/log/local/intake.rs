@@ -15,6 +15,7 @@ use crate::ids::{DeliveryId, Offset};
 use crate::log::block::Entry;
 use crate::log::committer::{ASK_RUNS, Pending};
 use crate::log::keys::{KeyMark, Verdict};
+use crate::log::lane::Now;
 use crate::log::{AppendError, Appended, Intake, codec};
 use crate::time::Timestamp;
 
@@ -61,8 +62,14 @@ impl LocalLog {
         // heads are bounded by the listener far below what can be encoded
         let record = codec::encode(new).map_err(|e| AppendError::Full(e.to_string()))?;
         let received_at = new.envelope.received_at;
-        let millis = u64::try_from(window.as_millis()).unwrap_or(u64::MAX);
-        let since = Timestamp(received_at.millis().saturating_sub(millis));
+        // asked of keys alone
+        let since = key.map_or(Timestamp::default(), |_| {
+            let now = Now {
+                wall: received_at,
+                ..self.clock.now()
+            };
+            now.window(window)
+        });
         Ok((
             Entry {
                 record,

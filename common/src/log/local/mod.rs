@@ -13,7 +13,7 @@ use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use self::intake::{SourceRule, WINDOW_DEFAULT};
 use self::threads::{Guard, blocking, spawn};
@@ -30,7 +30,8 @@ use crate::log::lender::Lender;
 use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
 use crate::log::retention::Retention;
 use crate::log::shelf::Shelf;
-use crate::log::{AppendError, Observer};
+use crate::log::steady::Steady;
+use crate::log::{AppendError, Observer, OperateError};
 use crate::time::Clock;
 
 /// Deliveries that may wait for the committer; intake bounds their bytes far more tightly.
@@ -78,6 +79,7 @@ pub struct LogFacts {
 /// The log in the process that owns it: [`Intake`](super::Intake), [`Work`](super::Work) and
 /// [`Operate`](super::Operate) over an engine.
 pub struct LocalLog {
+    clock: Arc<Steady>,
     engine: Arc<dyn Engine>,
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
@@ -86,6 +88,8 @@ pub struct LocalLog {
     sources: HashMap<String, SourceRule>,
     intake: Mutex<Option<Sender<Pending>>>,
     desk: Sender<Command>,
+    /// Changes whenever the committer comes round.
+    turns: watch::Receiver<()>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -101,6 +105,7 @@ impl LocalLog {
         config: &Config,
         around: Surroundings,
     ) -> Result<Arc<Self>, EngineError> {
+        let clock = Arc::new(Steady::new(around.clock.clone()));
         let mut runs = open_runs(&*engine)?;
         let height = engine.raise_next(remembered(&*engine, runs.as_ref())?)?;
         if let Some(runs) = &mut runs {
@@ -137,7 +142,7 @@ impl LocalLog {
             Around {
                 shelf: shelf.clone(),
                 engine: engine.clone(),
-                clock: around.clock.clone(),
+                clock: clock.clone(),
                 dice,
                 observer: around.observer.clone(),
                 gate: gate.clone(),
@@ -147,6 +152,7 @@ impl LocalLog {
                 listening: bell.ear(),
             },
         );
+        let (turn, turns) = watch::channel(());
         let committer = Committer {
             engine: engine.clone(),
             shelf: shelf.clone(),
@@ -155,6 +161,7 @@ impl LocalLog {
             keeper,
             gate: gate.clone(),
             observer: around.observer.clone(),
+            turns: turn,
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
@@ -172,7 +179,7 @@ impl LocalLog {
                 .map(|rule| rule.window)
                 .max()
                 .unwrap_or(WINDOW_DEFAULT),
-            clock: around.clock,
+            clock: clock.clone(),
         };
         let carries = carry::Charge {
             engine: engine.clone(),
@@ -191,6 +198,7 @@ impl LocalLog {
             spawn("carrier", guard(), move || carry(carries))?,
         ];
         Ok(Arc::new(Self {
+            clock,
             engine,
             shelf,
             runs,
@@ -199,6 +207,7 @@ impl LocalLog {
             sources,
             intake: Mutex::new(Some(intake)),
             desk,
+            turns,
             threads: Mutex::new(threads),
         }))
     }
@@ -214,6 +223,19 @@ impl LocalLog {
     /// Why not.
     pub fn ready(&self) -> Result<(), AppendError> {
         self.gate.pass()
+    }
+
+    /// Returns when both threads that decide have shown life: the desk has answered, after a commit
+    /// of what it had changed, and the committer has come round.
+    ///
+    /// # Errors
+    /// The log has stopped.
+    pub async fn alive(&self) -> Result<(), OperateError> {
+        let mut turns = self.turns.clone();
+        turns.mark_unchanged();
+        self.ask(|_| ()).await?;
+        let stopped = |_| OperateError::Unavailable("the log has stopped".to_owned());
+        turns.changed().await.map_err(stopped)
     }
 
     /// Facts for status pages and metrics. Blocks; call it off the async threads.

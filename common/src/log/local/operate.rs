@@ -21,7 +21,7 @@ use crate::log::{
 const ATTEMPTS_SHOWN: usize = 1000;
 
 impl LocalLog {
-    async fn ask<T: Send + 'static>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Desk) -> T + Send + 'static,
     ) -> Result<T, OperateError> {

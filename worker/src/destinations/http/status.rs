@@ -6,7 +6,7 @@ use std::time::Duration;
 use creel_common::outcome::Outcome;
 use creel_common::time::Timestamp;
 use http::HeaderMap;
-use http::header::RETRY_AFTER;
+use http::header::{DATE, RETRY_AFTER};
 
 use crate::destinations::RETRY_AFTER_MAX;
 
@@ -74,19 +74,23 @@ pub(super) fn reason(status: u16) -> String {
     }
 }
 
-/// What `Retry-After` asks for: seconds, or the time from `now` to a date (RFC 9110, 10.2.3).
+/// What `Retry-After` asks for: seconds, or the time to a date (RFC 9110, 10.2.3) from the answer's own
+/// `Date`, so that neither clock has to be right; from `now` where there is none.
 pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let asked = if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         Duration::from_secs(text.parse().unwrap_or(u64::MAX))
     } else {
-        let date = jiff::fmt::rfc2822::DateTimeParser::new()
-            .parse_timestamp(text)
-            .ok()?;
-        let millis = u64::try_from(date.as_millisecond()).ok()?;
-        Timestamp(millis).since(now)
+        let answered = headers.get(DATE).and_then(|text| date(text.to_str().ok()?));
+        date(text)?.since(answered.unwrap_or(now))
     };
     Some(asked.min(RETRY_AFTER_MAX))
+}
+
+fn date(text: &str) -> Option<Timestamp> {
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    let date = parser.parse_timestamp(text).ok()?;
+    u64::try_from(date.as_millisecond()).ok().map(Timestamp)
 }
 
 #[cfg(test)]
@@ -97,6 +101,18 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, value.parse().unwrap());
         retry_after(&headers, Timestamp::from_secs(now_secs)).map(|after| after.as_secs())
+    }
+
+    #[test]
+    fn a_date_is_taken_from_the_answers_own_whatever_our_clock_says() {
+        let mut headers = HeaderMap::new();
+        let text = http::HeaderValue::from_static;
+        headers.insert(RETRY_AFTER, text("Sun, 06 Nov 1994 08:49:37 GMT"));
+        headers.insert(DATE, text("Sun, 06 Nov 1994 08:49:07 GMT"));
+        for now in [0, 784_111_777, 2_000_000_000] {
+            let after = retry_after(&headers, Timestamp::from_secs(now));
+            assert_eq!(after, Some(Duration::from_secs(30)), "{now}");
+        }
     }
 
     #[test]

@@ -1,11 +1,12 @@
 //! Which volumes may go: those in which all is settled on every route, and that are past retention or
-//! have to give way because the disk fills up.
+//! have to give way because a bound of the log's room is near.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::engine::{Engine, EngineError, VolumeInfo};
 use crate::ids::Offset;
+use crate::log::gate::Shortage;
 use crate::log::keeper::Keeper;
 use crate::log::lane::Now;
 use crate::log::lender::Lender;
@@ -46,7 +47,7 @@ impl Retention {
     }
 
     /// Hands the volumes that may go to the keeper: those past retention and, oldest first, as many more
-    /// as give back `short_bytes`.
+    /// as give back what is `short`.
     ///
     /// # Errors
     /// The engine's.
@@ -56,11 +57,10 @@ impl Retention {
         shelf: &Shelf,
         engine: &dyn Engine,
         now: Now,
-        short_bytes: u64,
+        mut short: Shortage,
     ) -> Result<(), EngineError> {
         let by_age = !self.clock_jumped(now);
-        let mut short_bytes = short_bytes;
-        if !by_age && short_bytes == 0 {
+        if !by_age && short.is_none() {
             return Ok(());
         }
         for volume in engine.volumes() {
@@ -71,23 +71,24 @@ impl Retention {
                 continue;
             }
             let newest = shelf.spans().received_max(volume.first, volume.end);
-            // a volume whose spans are gone already is on its way out
-            let Some(newest) = newest else { continue };
+            let Some(newest) = newest else {
+                // its spans are gone already: it is on its way out
+                short.given(&volume);
+                continue;
+            };
             let is_old = by_age && now.wall.since(newest) >= self.keep && newest <= now.wall;
-            if !(is_old || short_bytes > 0) || !self.is_settled(&volume, lender, shelf, engine)? {
+            let asked = short.asks_for(&volume);
+            if !(is_old || asked.is_some()) || !self.is_settled(&volume, lender, shelf, engine)? {
                 continue;
             }
             if volume.end > self.keeper.covered() {
                 self.keeper.want_keys();
                 continue;
             }
-            if !is_old {
-                tracing::warn!(
-                    volume = volume.number,
-                    "the disk is nearly full: settled history gives way"
-                );
+            if let Some(bound) = asked.filter(|_| !is_old) {
+                tracing::warn!(volume = volume.number, %bound, "room is short: settled history gives way");
             }
-            short_bytes = short_bytes.saturating_sub(volume.bytes);
+            short.given(&volume);
             shelf.removed(volume.first, volume.end);
             self.keeper.remove_volume(volume.number);
         }

@@ -12,6 +12,7 @@ mod full_disk;
 mod kill;
 mod leftovers;
 mod power;
+mod room;
 mod sync_error;
 mod two_receivers;
 

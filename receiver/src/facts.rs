@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use creel_common::log::AppendError;
+use creel_common::log::account::BySource;
 use creel_common::log::local::LogFacts;
-use creel_common::log::wire::LogView;
+use creel_common::log::wire::{KeptView, LogView, ReachedView, VolumeView};
 
 /// Reads how the log stands. May block: called on a thread for that.
 pub type ReadFacts = Arc<dyn Fn() -> LogFacts + Send + Sync>;
@@ -16,9 +18,28 @@ pub async fn read(facts: &ReadFacts) -> LogFacts {
         .expect("reading facts neither panics nor is cancelled")
 }
 
+/// Why nothing is taken just now, bound by bound, in words with what would help.
+pub fn reasons(facts: &LogFacts) -> Vec<String> {
+    let bounds = facts.reached.iter();
+    let bounds = bounds.filter(|reached| reached.bound.stops_intake());
+    match &facts.refusing {
+        Some(AppendError::Full(_)) => bounds.map(ToString::to_string).collect(),
+        other => other.iter().map(ToString::to_string).collect(),
+    }
+}
+
 /// The facts as they are shown.
 pub fn view(facts: LogFacts) -> LogView {
+    let account = &facts.account;
+    let kept = |sources: BySource| sources.into_iter().map(KeptView::from).collect();
+    let volume = |volume| {
+        let mut view = VolumeView::from(volume);
+        view.kept = kept(account.volume(view.number));
+        view
+    };
     LogView {
+        kept: kept(account.sources()),
+        bounds_reached: facts.reached.iter().map(ReachedView::from).collect(),
         log: facts.log,
         first: facts.first,
         next: facts.next,
@@ -28,7 +49,7 @@ pub fn view(facts: LogFacts) -> LogView {
         used_bytes: facts.space.map(|space| space.used),
         free_bytes: facts.space.map(|space| space.free),
         sources: facts.sources.iter().map(ToString::to_string).collect(),
-        volumes: facts.volumes.into_iter().map(Into::into).collect(),
+        volumes: facts.volumes.into_iter().map(volume).collect(),
         gaps: facts.lost.into_iter().map(Into::into).collect(),
     }
 }

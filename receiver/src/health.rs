@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
+use creel_common::log::bounds::Reached;
 use creel_common::log::wire::{Refusal, RefusalKind};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
@@ -29,8 +30,19 @@ pub struct Health {
 pub struct Ready {
     /// It would.
     ready: bool,
-    /// Why not, in words; empty when it would.
+    /// Why not, in words, with what would help; empty when it would.
     reasons: Vec<String>,
+    /// What is refused although it would: all of a source whose quota is used up.
+    refused: Vec<RefusedSource>,
+}
+
+/// A source of which nothing is taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedSource {
+    /// Its name.
+    source: String,
+    /// Why, in words, with what would help.
+    reason: String,
 }
 
 /// The process is there. Says nothing about the log: see `/ready`.
@@ -48,8 +60,8 @@ pub async fn health(State(api): State<Api>) -> Json<Health> {
     responses((status = 200, body = Ready), (status = 503, body = Ready, description = "not now"))
 )]
 pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
-    let refusing = facts::read(&api.facts).await.refusing;
-    let mut reasons: Vec<String> = refusing.iter().map(ToString::to_string).collect();
+    let facts = facts::read(&api.facts).await;
+    let mut reasons: Vec<String> = facts::reasons(&facts);
     if api.stop.is_cancelled() {
         reasons.push("stopping".into());
     }
@@ -59,7 +71,19 @@ pub async fn ready(State(api): State<Api>) -> (StatusCode, Json<Ready>) {
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(Ready { ready, reasons }))
+    let of_source = |reached: &Reached| {
+        Some(RefusedSource {
+            source: reached.bound.source()?.to_string(),
+            reason: reached.to_string(),
+        })
+    };
+    let refused = facts.reached.iter().filter_map(of_source).collect();
+    let ready = Ready {
+        ready,
+        reasons,
+        refused,
+    };
+    (status, Json(ready))
 }
 
 /// Counters for Prometheus. Needs no token from this machine, any token from elsewhere.
@@ -86,6 +110,9 @@ pub async fn metrics(
         uptime: ingest.clock.mono().saturating_sub(api.started),
         routes: &routes,
         space: facts.space,
+        bounds: &facts.bounds,
+        reached: &facts.reached,
+        kept: &facts.account.sources(),
         volumes: facts.volumes.len(),
         next: facts.next,
         accepting: facts.refusing.is_none() && !api.stop.is_cancelled(),

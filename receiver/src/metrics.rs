@@ -3,10 +3,13 @@
 //! Labels come from configuration and closed lists only, so that no stranger
 //! can make them grow.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use creel_common::engine::Space;
+use creel_common::log::account::Kept;
+use creel_common::log::bounds::{Bound, Reached};
 use creel_common::log::{Observer, RouteStatus};
 use creel_common::outcome::Verdict;
 use creel_common::time::Timestamp;
@@ -55,6 +58,22 @@ struct RouteLabel {
 struct AttemptLabel {
     route: String,
     outcome: &'static str,
+}
+
+/// One bound of the log's room; the source is empty unless it is a quota.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BoundLabel {
+    bound: &'static str,
+    source: String,
+}
+
+impl From<&Bound> for BoundLabel {
+    fn from(bound: &Bound) -> Self {
+        Self {
+            bound: bound.word(),
+            source: bound.source().map(ToString::to_string).unwrap_or_default(),
+        }
+    }
 }
 
 /// One listener.
@@ -106,6 +125,10 @@ struct LogGauges {
     volumes: Gauge,
     next: Gauge,
     accepting: Gauge,
+    ballast: Gauge,
+    bounds: Family<BoundLabel, Gauge>,
+    refusing: Family<BoundLabel, Gauge>,
+    kept: Family<SourceLabel, Gauge>,
 }
 
 /// The counters of one source, held by it so that a request looks nothing up.
@@ -130,6 +153,12 @@ pub struct Now<'a> {
     pub routes: &'a [RouteStatus],
     /// Room on the log's disk.
     pub space: Option<Space>,
+    /// Bounds of the log's room, with their bytes.
+    pub bounds: &'a [(Bound, u64)],
+    /// Those that are reached.
+    pub reached: &'a [Reached],
+    /// What is kept of each source.
+    pub kept: &'a [(Arc<str>, Kept)],
     /// Volumes of the log.
     pub volumes: usize,
     /// Offset of the next delivery.
@@ -269,6 +298,29 @@ impl Metrics {
             "1 while deliveries can be acknowledged",
             log.accepting.clone(),
         );
+        r.register_with_unit(
+            "ballast",
+            "Of the log's bytes, those that are there to be given away",
+            Unit::Bytes,
+            log.ballast.clone(),
+        );
+        r.register_with_unit(
+            "log_bound",
+            "What a bound of the log's room is set to",
+            Unit::Bytes,
+            log.bounds.clone(),
+        );
+        r.register(
+            "log_refusing",
+            "1 while a bound of the log's room is reached",
+            log.refusing.clone(),
+        );
+        r.register_with_unit(
+            "kept",
+            "Deliveries of a source that the log keeps",
+            Unit::Bytes,
+            log.kept.clone(),
+        );
     }
 
     fn register_routes(&mut self) {
@@ -346,10 +398,32 @@ impl Metrics {
         if let Some(space) = now.space {
             self.log.used.set(signed(space.used));
             self.log.free.set(signed(space.free));
+            self.log.ballast.set(signed(space.ballast));
         }
+        self.log.set_bounds(now);
         self.routes.clear();
         for route in now.routes {
             self.routes.set(route, now.wall);
+        }
+    }
+}
+
+impl LogGauges {
+    fn set_bounds(&self, now: Now<'_>) {
+        for (bound, bytes) in now.bounds {
+            let label = BoundLabel::from(bound);
+            let is_reached = now.reached.iter().any(|reached| reached.bound == *bound);
+            self.bounds.get_or_create(&label).set(signed(*bytes));
+            self.refusing
+                .get_or_create(&label)
+                .set(i64::from(is_reached));
+        }
+        // a source that left the log is not shown for ever
+        self.kept.clear();
+        for (source, kept) in now.kept {
+            self.kept
+                .get_or_create(&label(source))
+                .set(signed(kept.bytes));
         }
     }
 }
@@ -436,7 +510,14 @@ mod tests {
         wall: Timestamp(10_000),
         uptime: Duration::from_secs(3),
         routes: &[],
-        space: Some(Space { used: 11, free: 22 }),
+        space: Some(Space {
+            used: 11,
+            free: 22,
+            ballast: 33,
+        }),
+        bounds: &[(Bound::Reserve, 44), (Bound::MaxBytes, 55)],
+        reached: &[],
+        kept: &[],
         volumes: 2,
         next: 7,
         accepting: true,
@@ -471,6 +552,41 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn bounds_are_shown_with_their_bytes_and_whether_they_are_reached() {
+        let metrics = Metrics::new("0.0.0");
+        let quota = Bound::Quota("shop".into());
+        let bounds = [(Bound::Reserve, 44), (quota.clone(), 10)];
+        let reached = [Reached {
+            bound: quota,
+            limit_bytes: 10,
+            at_bytes: 12,
+            missing_bytes: 3,
+            ballast_bytes: 0,
+        }];
+        let kept = Kept {
+            bytes: 12,
+            ..Kept::default()
+        };
+        let text = metrics.text(Now {
+            bounds: &bounds,
+            reached: &reached,
+            kept: &[("shop".into(), kept)],
+            ..NOW
+        });
+        for line in [
+            "creel_log_bound_bytes{bound=\"reserve\",source=\"\"} 44",
+            "creel_log_refusing{bound=\"reserve\",source=\"\"} 0",
+            "creel_log_bound_bytes{bound=\"quota\",source=\"shop\"} 10",
+            "creel_log_refusing{bound=\"quota\",source=\"shop\"} 1",
+            "creel_kept_bytes{source=\"shop\"} 12",
+            "creel_ballast_bytes 33",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        assert!(!metrics.text(NOW).contains("creel_kept_bytes{"));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! scheme never explains itself to the sender.
 
 use bytes::Bytes;
+use creel_common::log::bounds::Bound;
 use creel_common::log::{AppendError, Appended};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Response, StatusCode};
@@ -73,7 +74,12 @@ impl Refused {
             Self::Malformed => "malformed",
             Self::Overloaded => "overloaded",
             Self::Effect => "effect",
-            Self::Log(AppendError::Full(_)) => "log_full",
+            Self::Log(AppendError::Full(reached)) => match reached.bound {
+                Bound::Reserve | Bound::ReserveOperate => "log_full",
+                Bound::MaxBytes => "log_max_bytes",
+                Bound::Quota(_) => "quota",
+            },
+            Self::Log(AppendError::Busy(_)) => "log_busy",
             Self::Log(AppendError::Stopped) => "log_stopped",
         }
     }
@@ -96,6 +102,7 @@ impl Refused {
             Self::Overloaded => (503, r#"{"error":"overloaded"}"#, Some(1)),
             Self::Effect => (503, r#"{"error":"unavailable"}"#, Some(60)),
             Self::Log(AppendError::Full(_)) => (503, r#"{"error":"unavailable"}"#, Some(30)),
+            Self::Log(AppendError::Busy(_)) => (503, r#"{"error":"unavailable"}"#, Some(1)),
             Self::Log(AppendError::Stopped) => (503, r#"{"error":"unavailable"}"#, Some(5)),
         }
     }
@@ -169,13 +176,16 @@ fn status_of(status: u16) -> StatusCode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use creel_common::log::bounds::Bounds;
 
     #[test]
     fn our_own_faults_are_503_and_say_when_to_come_back() {
+        let quota = Bounds::quota_reached(&"shop".into(), 1, 1).expect("it is reached");
         for refused in [
             Refused::Overloaded,
             Refused::Effect,
-            Refused::Log(AppendError::Full("no room".into())),
+            Refused::Log(AppendError::Full(quota)),
+            Refused::Log(AppendError::Busy("too many".into())),
             Refused::Log(AppendError::Stopped),
         ] {
             assert!(refused.is_ours());

@@ -1,7 +1,8 @@
 //! `creel check`: everything that is wrong with a configuration, at once.
 
 use clap::ValueEnum;
-use creel_common::config::{Config, Problems};
+use creel_common::config::{Config, EngineKind, Problems};
+use creel_common::engine::sled::Disk;
 use serde::Serialize;
 
 use crate::failure::{Failure, USAGE, usage};
@@ -11,8 +12,8 @@ use crate::settings::Global;
 /// Check the configuration and report every problem at once
 ///
 /// Reads the file, checks names, units and references, has each provider and each destination
-/// check its own settings, and resolves the secrets that the role needs. Nothing is connected to
-/// and nothing is changed. Exits with 2 when there is a problem.
+/// check its own settings, resolves the secrets that the role needs, and compares the log's bounds
+/// with its disk. Nothing is connected to and nothing is changed. Exits with 2 when there is a problem.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Whose secrets must be there
@@ -97,6 +98,7 @@ fn of_role(config: &Config, role: Role) -> Problems {
     let mut problems = Problems::default();
     if matches!(role, Role::All | Role::Receiver) {
         problems.merge(of_receiver(config));
+        problems.merge(of_disk(config));
     }
     if matches!(role, Role::All | Role::Worker) {
         problems.merge(of_worker(config));
@@ -109,6 +111,31 @@ fn outcome<T>(resolved: Result<creel_common::config::Resolved<T>, Problems>) -> 
         Ok(resolved) => resolved.warnings,
         Err(problems) => problems,
     }
+}
+
+/// Bounds that the disk of the log makes meaningless, or that would stop everything at once.
+fn of_disk(config: &Config) -> Problems {
+    let log = &config.log;
+    let mut problems = Problems::default();
+    let (EngineKind::Sled, Some(Disk { free, all })) = (log.engine, Disk::of(&log.path)) else {
+        return problems;
+    };
+    let warn = |setting: &str, message: String| config.origin.warning(setting, message);
+    if free < log.reserve_bytes {
+        problems.merge(warn(
+            "log.reserve",
+            format!("only {free} bytes are free on the disk of `log.path`, less than the reserve: nothing would be taken in"),
+        ));
+    }
+    if let Some(max) = log.max_bytes
+        && max.saturating_add(log.reserve_bytes) > all
+    {
+        problems.merge(warn(
+            "log.max_bytes",
+            format!("the disk of `log.path` has {all} bytes, less than this and `reserve` together: it is never reached"),
+        ));
+    }
+    problems
 }
 
 #[cfg(feature = "receiver")]

@@ -1,6 +1,6 @@
 //! `creel receiver`: verifies deliveries, keeps them, lends them out.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -145,8 +145,10 @@ fn open_log(
         );
     }
     let dice = rand::random();
+    let path = config.log.path.clone();
+    let on_failure = move |error: &EngineError| disk_failed(error, &path);
     let log = prepared
-        .open_log(config, engine, clock.clone(), dice, Arc::new(disk_failed))
+        .open_log(config, engine, clock.clone(), dice, Arc::new(on_failure))
         .map_err(|error| crate::engine::explain(config, error))?;
     tracing::info!(
         log = %opened.log,
@@ -160,8 +162,15 @@ fn open_log(
 
 /// Ends the process on the spot, from the log's own thread: after a failed sync nothing may be
 /// acknowledged any more, and there is nothing left that could be finished.
-fn disk_failed(error: &EngineError) {
-    tracing::error!(%error, "the disk failed; nothing more is acknowledged");
+fn disk_failed(error: &EngineError, path: &Path) {
+    match crate::engine::is_full(path) {
+        Some(free) => tracing::error!(
+            %error,
+            free,
+            "the disk is full; nothing more is acknowledged; make room and start again"
+        ),
+        None => tracing::error!(%error, "the disk failed; nothing more is acknowledged"),
+    }
     std::process::exit(i32::from(DISK));
 }
 

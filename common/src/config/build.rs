@@ -13,6 +13,9 @@ use super::{
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
 
+/// The ballast, if nothing else is said.
+const BALLAST_BYTES: u64 = 64 << 20;
+
 /// The whole configuration. Only for a file in which no error was found.
 pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Problems) -> Config {
     let receiver = receiver(&file.get("receiver"));
@@ -93,11 +96,26 @@ fn log(fields: &Fields) -> Log {
         retention: fields.get("retention"),
         volume_bytes: fields.get("volume"),
         reserve_bytes: fields.get("reserve"),
+        reserve_operate_bytes: reserve_operate(fields),
+        max_bytes: fields.opt("max_bytes"),
+        ballast_bytes: ballast(fields),
         attempts_bytes: fields.get("attempts"),
         cache_bytes: fields.get("cache"),
         lease: fields.get("lease"),
         lost_max: fields.get("lost_max"),
     }
+}
+
+/// What is typed, or a quarter of the reserve.
+fn reserve_operate(log: &Fields) -> u64 {
+    let reserve: u64 = log.get("reserve");
+    log.opt("reserve_operate").unwrap_or(reserve / 4)
+}
+
+/// What is typed, or 64 MiB, or a quarter of a reserve that is small.
+pub fn ballast(log: &Fields) -> u64 {
+    let reserve: u64 = log.get("reserve");
+    log.opt("ballast").unwrap_or(BALLAST_BYTES.min(reserve / 4))
 }
 
 fn worker(fields: &Fields, private: SocketAddr) -> Worker {
@@ -126,6 +144,7 @@ fn source(name: &str, fields: &Fields) -> Source {
         public_url: fields.opt("public_url"),
         tolerance: fields.opt("tolerance"),
         body_max: fields.opt("body_max"),
+        quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),
     }

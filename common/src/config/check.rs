@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use super::build;
 use super::known::{Known, ProviderFacts};
 use super::places::{Places, join};
 use super::problems::{About, Finding};
@@ -11,6 +12,11 @@ use super::raw::Fields;
 use super::schema::{NAME_MAX, is_name};
 use super::suggest::{hint, nearest, quoted, what_there_is};
 use super::units::{show_duration, show_size};
+
+/// Deliveries are committed by so many bytes at most.
+const COMMIT_BYTES: u64 = 8 << 20;
+/// What bounds leave besides volumes: the largest body of a pack with what is committed beside it.
+const STEP_BYTES: u64 = 32 << 20;
 
 /// Everything that is wrong with the file beyond its single values.
 pub fn check(file: &Fields, places: &Places, known: &Known) -> Vec<Finding> {
@@ -25,6 +31,7 @@ pub fn check(file: &Fields, places: &Places, known: &Known) -> Vec<Finding> {
     };
     check.listeners();
     check.receivers();
+    check.room();
     check.every_source();
     check.every_destination();
     check.every_route();
@@ -116,6 +123,75 @@ impl Check<'_> {
                     "http beyond this machine: the worker's token and all deliveries cross the network in clear",
                 ));
             }
+        }
+    }
+
+    /// Bounds of the log's room that contradict each other, or that nothing could come back from.
+    fn room(&mut self) {
+        let log: Fields = self.file.opt("log").unwrap_or_default();
+        self.less_than_reserve(&log);
+        let Some(volume) = log.opt::<u64>("volume") else {
+            return;
+        };
+        self.volumes_fit(&log, volume);
+        for source in self.sources.values() {
+            let quota: Option<u64> = source.opt("quota");
+            let body: u64 = source.opt("body_max").unwrap_or(0);
+            // the volume being written does not go, and may have become larger by one commit
+            let least = 2 * volume + STEP_BYTES.max(body + COMMIT_BYTES);
+            if quota.is_some_and(|quota| quota < least) {
+                let message = format!(
+                    "must be at least {}: two volumes (`log.volume`, {}) and a little, because room comes back a volume at a time",
+                    show_size(least),
+                    show_size(volume)
+                );
+                self.findings
+                    .push(Finding::error(source.at("quota"), message));
+            }
+        }
+    }
+
+    fn less_than_reserve(&mut self, log: &Fields) {
+        let Some(reserve) = log.opt::<u64>("reserve") else {
+            return;
+        };
+        let shown = show_size(reserve);
+        if let Some(second) = log.opt::<u64>("reserve_operate")
+            && second > 0
+            && second >= reserve
+        {
+            let message = format!(
+                "{} is not less than `reserve` ({shown}): intake has to stop before operators' changes do",
+                show_size(second)
+            );
+            self.error(log.at("reserve_operate"), message);
+        }
+        if let Some(ballast) = log.opt::<u64>("ballast")
+            && ballast > reserve
+        {
+            let message = format!("{} is more than `reserve` ({shown})", show_size(ballast));
+            self.error(log.at("ballast"), message);
+        }
+    }
+
+    fn volumes_fit(&mut self, log: &Fields, volume: u64) {
+        let max: Option<u64> = log.opt("max_bytes");
+        let attempts: Option<u64> = log.opt("attempts");
+        let reserve: Option<u64> = log.opt("reserve");
+        let (Some(max), Some(attempts), Some(_)) = (max, attempts, reserve) else {
+            return;
+        };
+        let ballast = build::ballast(log);
+        let least = 4 * volume + attempts + ballast + STEP_BYTES;
+        if max < least {
+            let message = format!(
+                "must be at least {}: four volumes (`volume`, {}), kept attempts (`attempts`, {}), the ballast ({}) and a little for the state",
+                show_size(least),
+                show_size(volume),
+                show_size(attempts),
+                show_size(ballast)
+            );
+            self.error(log.at("max_bytes"), message);
         }
     }
 

@@ -127,6 +127,12 @@ pub struct Log {
     pub volume_bytes: u64,
     /// Intake stops below this much free space. Default 1 GiB.
     pub reserve_bytes: u64,
+    /// Operators' changes that make state grow stop below this much. Default a quarter of the reserve.
+    pub reserve_operate_bytes: u64,
+    /// Most bytes that the log takes.
+    pub max_bytes: Option<u64>,
+    /// Room taken to be given away when the disk is full. Default 64 MiB, at most a quarter of the reserve.
+    pub ballast_bytes: u64,
     /// Most bytes of kept attempts. Default 512 MiB.
     pub attempts_bytes: u64,
     /// Most bytes of recent blocks kept in memory. Default 64 MiB.
@@ -178,6 +184,8 @@ pub struct Source {
     pub tolerance: Option<Duration>,
     /// Overrides the pack's largest body.
     pub body_max: Option<u64>,
+    /// Most bytes of its deliveries that are kept.
+    pub quota_bytes: Option<u64>,
     /// For how long repeats are recognised. Default 72 h; zero switches it off.
     pub dedupe_window: Duration,
     /// A pipeline that names the idempotency key, where the pack has none.

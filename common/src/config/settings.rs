@@ -250,6 +250,24 @@ pub static LOG: Section = section(
             "Intake stops below this much free space; below half as much again settled history goes early, oldest first.",
         ),
         key(
+            "reserve_operate",
+            Shape::Size(0, 16 * TIB),
+            Means("a quarter of `reserve`"),
+            "Below this much free space operators' changes that make the state grow stop, too; settling, discarding and recovery never do.",
+        ),
+        key(
+            "max_bytes",
+            Shape::Size(16 * MIB, 1024 * TIB),
+            Means("no bound but the disk"),
+            "Most bytes that the log takes, all in all: history goes early before it is reached, then intake stops.",
+        ),
+        key(
+            "ballast",
+            Shape::Size(0, TIB),
+            Means("`\"64MiB\"`, or a quarter of `reserve` if that is less"),
+            "A file of this size is kept in the log's directory, to be given away when the disk is full; `\"0B\"` for none.",
+        ),
+        key(
             "attempts",
             Shape::Size(MIB, TIB),
             Default(r#""512MiB""#),
@@ -354,6 +372,12 @@ pub static SOURCE: Section = section(
             Shape::Size(1, GIB),
             Means("the pack's"),
             "The largest body that is taken.",
+        ),
+        key(
+            "quota",
+            Shape::Size(MIB, 1024 * TIB),
+            Means("no bound but the log's"),
+            "Most bytes of its deliveries that are kept, settled ones too: its history goes early before that is reached, then nothing more of it is taken.",
         ),
         key(
             "dedupe",

@@ -35,6 +35,7 @@ impl Block {
         IndexEntry {
             first: self.first,
             count: self.count,
+            block_bytes: self.bytes.len() as u64,
             bytes: self.bytes.slice(..self.index_bytes as usize),
         }
     }
@@ -64,6 +65,8 @@ pub struct IndexEntry {
     pub first: Offset,
     /// How many deliveries are in it.
     pub count: u32,
+    /// Length of the whole block.
+    pub block_bytes: u64,
     /// The first `index_bytes` bytes of the block.
     pub bytes: Bytes,
 }
@@ -139,6 +142,9 @@ pub enum EngineError {
     /// More than the state store takes in one entry; nothing was changed.
     #[error("{0}")]
     TooLarge(String),
+    /// There is no room on the disk to open the log; nothing was changed but for the ballast.
+    #[error("{0}")]
+    NoRoom(String),
     /// The disk or the storage library failed; nothing more may be acknowledged.
     #[error("{0}")]
     Failed(String),
@@ -323,10 +329,12 @@ pub trait Engine: Send + Sync + 'static {
 }
 
 /// How much room there is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Space {
     /// Bytes the log takes.
     pub used: u64,
     /// Bytes free on its file system, for this user.
     pub free: u64,
+    /// Bytes of `used` that are taken only to be given away.
+    pub ballast: u64,
 }

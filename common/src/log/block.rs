@@ -6,25 +6,32 @@
 //! "CRB1" · crc32 of all that follows
 //! first u64 · count u32 · received min u64 · received max u64
 //! sources u16 × (length u8 · name) · keys u32 × (place u32 · key 16 · body digest u64)
+//! 1 · sources × (deliveries u32 · bytes of their records u64)     may be missing
 //! ── the index ends here ──
 //! count × record length u32 · records
 //! ```
 //!
 //! The index tells which sources are in the block, so that a route of a quiet
 //! source skips busy ones, and which idempotency keys, so that they can be
-//! found again without reading bodies.
+//! found again without reading bodies. What each source has in the block was
+//! added later: builds before it pass over it, and blocks of theirs are without.
 
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes};
 
-use crate::engine;
+use crate::engine::{self, IndexEntry};
 use crate::ids::Offset;
+use crate::log::account::{BySource, Kept};
 use crate::log::keys::KeyMark;
 use crate::time::Timestamp;
 
 const MAGIC: [u8; 4] = *b"CRB1";
 const CHECKED_FROM: usize = 8;
+/// Says that what each source has follows.
+const SHARES: u8 = 1;
+/// What an index adds for each delivery's record: its length.
+const LENGTH_BYTES: u64 = 4;
 
 /// Bytes of a block that is not as it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -55,8 +62,10 @@ pub fn encode(first: Offset, entries: &[Entry]) -> engine::Block {
     let received = entries.iter().map(|e| e.received_at.millis());
     out.put_u64_le(received.clone().min().unwrap_or(0));
     out.put_u64_le(received.max().unwrap_or(0));
-    put_sources(&mut out, entries);
+    let shares = shares(entries);
+    put_sources(&mut out, &shares);
     put_keys(&mut out, entries);
+    put_shares(&mut out, &shares);
     let index_bytes = u32::try_from(out.len()).expect("an index of one block is far below 4 GiB");
     for entry in entries {
         out.put_u32_le(
@@ -80,20 +89,39 @@ fn count(entries: &[Entry]) -> u32 {
     u32::try_from(entries.len()).expect("a commit holds far fewer than 2^32 deliveries")
 }
 
-fn put_sources(out: &mut Vec<u8>, entries: &[Entry]) {
-    let mut names: Vec<&Arc<str>> = Vec::new();
+/// What each source has among these deliveries, in order of its first.
+pub fn shares(entries: &[Entry]) -> BySource {
+    let mut shares: BySource = Vec::new();
     for entry in entries {
-        if !names
-            .iter()
-            .any(|name| Arc::ptr_eq(name, &entry.source) || **name == entry.source)
-        {
-            names.push(&entry.source);
+        let kept = Kept {
+            deliveries: 1,
+            bytes: entry.record.len() as u64,
+            estimated_bytes: 0,
+        };
+        let is_its = |(name, _): &&mut (Arc<str>, Kept)| {
+            Arc::ptr_eq(name, &entry.source) || **name == *entry.source
+        };
+        match shares.iter_mut().find(is_its) {
+            Some((_, share)) => *share += kept,
+            None => shares.push((entry.source.clone(), kept)),
         }
     }
-    out.put_u16_le(u16::try_from(names.len()).expect("a block holds fewer than 65,536 sources"));
-    for name in names {
+    shares
+}
+
+fn put_sources(out: &mut Vec<u8>, shares: &[(Arc<str>, Kept)]) {
+    out.put_u16_le(u16::try_from(shares.len()).expect("a block holds fewer than 65,536 sources"));
+    for (name, _) in shares {
         out.put_u8(u8::try_from(name.len()).expect("source names are at most 64 bytes"));
         out.extend_from_slice(name.as_bytes());
+    }
+}
+
+fn put_shares(out: &mut Vec<u8>, shares: &[(Arc<str>, Kept)]) {
+    out.put_u8(SHARES);
+    for (_, share) in shares {
+        out.put_u32_le(u32::try_from(share.deliveries).expect("no more than deliveries in all"));
+        out.put_u64_le(share.bytes);
     }
 }
 
@@ -125,6 +153,8 @@ pub struct Index {
     pub sources: Vec<String>,
     /// Idempotency keys in it, with their offsets.
     pub keys: Vec<(Offset, KeyMark)>,
+    /// What each of the sources has, unless an earlier build wrote it.
+    shares: Option<Vec<Kept>>,
 }
 
 impl Index {
@@ -142,12 +172,13 @@ impl Index {
         let count = reader.u32()?;
         let received_min = Timestamp(reader.u64()?);
         let received_max = Timestamp(reader.u64()?);
-        let sources = (0..reader.u16()?)
+        let sources: Vec<String> = (0..reader.u16()?)
             .map(|_| reader.name())
             .collect::<Result<_, _>>()?;
         let keys = (0..reader.u32()?)
             .map(|_| reader.key(first))
             .collect::<Result<_, _>>()?;
+        let shares = reader.shares(&sources)?;
         Ok(Self {
             first,
             count,
@@ -155,7 +186,32 @@ impl Index {
             received_max,
             sources,
             keys,
+            shares,
         })
+    }
+
+    /// What each source has in the block that `entry` is of. Where the index does not say, it is an
+    /// even share: exact for a block of one source.
+    pub fn kept(&self, entry: &IndexEntry) -> impl Iterator<Item = (&str, Kept)> {
+        let head_bytes = entry.bytes.len() as u64 + LENGTH_BYTES * u64::from(self.count);
+        let records_bytes = entry.block_bytes.saturating_sub(head_bytes);
+        let sources = self.sources.len() as u64;
+        self.sources.iter().enumerate().map(move |(place, source)| {
+            let kept = match &self.shares {
+                Some(shares) => shares[place],
+                None => even_share(place as u64, sources, self.count, records_bytes),
+            };
+            (source.as_str(), kept)
+        })
+    }
+}
+
+fn even_share(place: u64, sources: u64, deliveries: u32, bytes: u64) -> Kept {
+    let of = |all: u64| all / sources + u64::from(place < all % sources);
+    Kept {
+        deliveries: of(u64::from(deliveries)),
+        bytes: of(bytes),
+        estimated_bytes: if sources > 1 { of(bytes) } else { 0 },
     }
 }
 
@@ -276,6 +332,23 @@ impl Reader<'_> {
         String::from_utf8(name.to_vec()).map_err(|_| BlockError("a source name is not text"))
     }
 
+    /// What each of the sources has, if that is there and of a kind that is known.
+    fn shares(&mut self, sources: &[String]) -> Result<Option<Vec<Kept>>, BlockError> {
+        if self.0.first() != Some(&SHARES) {
+            return Ok(None);
+        }
+        self.array::<1>()?;
+        let mut shares = Vec::with_capacity(sources.len());
+        for _ in sources {
+            shares.push(Kept {
+                deliveries: u64::from(self.u32()?),
+                bytes: self.u64()?,
+                estimated_bytes: 0,
+            });
+        }
+        Ok(Some(shares))
+    }
+
     fn key(&mut self, first: Offset) -> Result<(Offset, KeyMark), BlockError> {
         let place = self.u32()?;
         let key = self.array().map(u128::from_le_bytes)?;
@@ -339,6 +412,53 @@ mod tests {
         );
         let keys: Vec<_> = index.keys.iter().map(|(o, k)| (*o, k.key)).collect();
         assert_eq!(keys, [(10, 1), (12, 2)]);
+    }
+
+    fn kept_of(stored: &engine::Block) -> Vec<(String, u64, u64, u64)> {
+        let entry = stored.index_entry();
+        let index = Index::decode(&entry.bytes).unwrap();
+        let figures = |(source, kept): (&str, Kept)| {
+            let Kept {
+                deliveries,
+                bytes,
+                estimated_bytes,
+            } = kept;
+            (source.to_owned(), deliveries, bytes, estimated_bytes)
+        };
+        index.kept(&entry).map(figures).collect()
+    }
+
+    /// As a build before there were quotas wrote it.
+    fn without_shares(stored: &engine::Block, sources: usize) -> engine::Block {
+        let shares_bytes = 1 + 12 * sources;
+        let end = stored.index_bytes as usize;
+        let mut bytes = stored.bytes.to_vec();
+        bytes.drain(end - shares_bytes..end);
+        let crc = crc32fast::hash(&bytes[CHECKED_FROM..]);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        engine::Block {
+            index_bytes: stored.index_bytes - shares_bytes as u32,
+            bytes: Bytes::from(bytes),
+            ..stored.clone()
+        }
+    }
+
+    #[test]
+    fn the_index_tells_what_each_source_has_and_shares_evenly_where_it_does_not() {
+        let entries = [
+            entry("a", b"one", Some(1)),
+            entry("b", b"", None),
+            entry("a", b"three", Some(2)),
+        ];
+        let stored = encode(10, &entries);
+        let told = [("a".to_owned(), 2, 8, 0), ("b".to_owned(), 1, 0, 0)];
+        assert_eq!(kept_of(&stored), told);
+        let old = without_shares(&stored, 2);
+        assert_eq!(Block::open(&old).unwrap().record(12).unwrap(), "three");
+        let shared = [("a".to_owned(), 2, 4, 4), ("b".to_owned(), 1, 4, 4)];
+        assert_eq!(kept_of(&old), shared);
+        let alone = without_shares(&encode(10, &entries[..1]), 1);
+        assert_eq!(kept_of(&alone), [("a".to_owned(), 1, 3, 0)]);
     }
 
     proptest! {

@@ -170,10 +170,12 @@ impl Committer {
         let best = self.engine.block_bytes_best();
         let mut blocks = Vec::new();
         let mut spans = Vec::new();
+        let mut shares = Vec::new();
         let mut at = first;
         for part in parts(entries, best) {
             blocks.push(block::encode(at, part));
             spans.push(span(at, part));
+            shares.push((at, block::shares(part)));
             at += part.len() as u64;
         }
         let began = Instant::now();
@@ -186,7 +188,7 @@ impl Committer {
         }
         self.shelf
             .committed(spans.into_iter().zip(blocks.iter().map(opened)).collect());
-        self.gate.wrote(bytes);
+        self.gate.wrote(shares, bytes);
         Ok(())
     }
 

@@ -352,13 +352,13 @@ impl Desk {
         self.lender.forget_ended(now);
         // no volume goes before the cursors that let it go are durable
         self.commit(true)?;
-        let short_bytes = self.gate.short_bytes();
+        let short = self.gate.shortage();
         self.retention
-            .run(&self.lender, &self.shelf, &*self.engine, now, short_bytes)
+            .run(&self.lender, &self.shelf, &*self.engine, now, short)
     }
 
     fn next_housekeeping(&self) -> Duration {
-        let pressed = self.gate.short_bytes() > 0 || self.retention.is_busy();
+        let pressed = self.gate.is_short() || self.retention.is_busy();
         self.kept_house
             + if pressed {
                 HOUSEKEEPING_PRESSED

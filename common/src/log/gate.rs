@@ -1,42 +1,82 @@
-//! Whether the log takes deliveries: space and stop.
+//! Whether the log grows: room and stop.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
-use crate::engine::Engine;
-use crate::log::AppendError;
+use crate::engine::{Engine, VolumeInfo};
+use crate::ids::Offset;
+use crate::log::account::{Account, BySource};
+use crate::log::bounds::{Bound, Bounds, Reached};
+use crate::log::{AppendError, OperateError};
 
 /// Free space is looked at again after this many bytes at most, besides every second.
 const LOOK_AGAIN_BYTES: u64 = 32 << 20;
 /// And after this part of the reserve, so that a small one is not passed unseen.
 const LOOK_AGAIN_OF_RESERVE: u64 = 32;
+/// And after this part of `max_bytes`.
+const LOOK_AGAIN_OF_MAX: u64 = 64;
 
-/// Settled history gives way before intake has to stop: below the reserve and this part of it again.
-const EASE_OF_RESERVE: u64 = 2;
-
-/// Closed while free space is below the reserve, and for good once the log has stopped.
+/// Closed while a bound is reached, and for good once the log has stopped.
 pub struct Gate {
     engine: Arc<dyn Engine>,
-    reserve_bytes: u64,
-    full: RwLock<Option<String>>,
+    bounds: Bounds,
+    account: Arc<Account>,
+    look_again_bytes: u64,
+    /// Bounds of the log that are reached.
+    reached: RwLock<Vec<Reached>>,
+    quotas: HashMap<Arc<str>, Quota>,
+    /// Held from a look at the room to what follows from it: whoever looked last decides last.
+    looking: Mutex<()>,
+    /// The same for quotas.
+    judging: Mutex<()>,
     stopped: AtomicBool,
     since_look: AtomicU64,
-    /// How many bytes are missing until history need not give way.
-    short: AtomicU64,
+    /// How many bytes are missing until history need not give way: for the disk, for `max_bytes`, and
+    /// whether any are for a quota.
+    short_of_disk: AtomicU64,
+    short_of_max: AtomicU64,
+    short_of_quota: AtomicBool,
+}
+
+struct Quota {
+    limit_bytes: u64,
+    is_reached: AtomicBool,
 }
 
 impl Gate {
-    /// A gate that keeps `reserve_bytes` of the engine's disk free.
-    pub fn new(engine: Arc<dyn Engine>, reserve_bytes: u64) -> Self {
+    /// A gate that keeps the log on an engine within bounds.
+    pub fn new(engine: Arc<dyn Engine>, bounds: Bounds, account: Arc<Account>) -> Self {
+        let of_reserve = match bounds.reserve_bytes {
+            0 => LOOK_AGAIN_BYTES,
+            reserve => reserve / LOOK_AGAIN_OF_RESERVE,
+        };
+        let of_max = bounds.max_bytes.map(|max| max / LOOK_AGAIN_OF_MAX);
+        let quota = |(source, limit_bytes): &(Arc<str>, u64)| {
+            let quota = Quota {
+                limit_bytes: *limit_bytes,
+                is_reached: AtomicBool::new(false),
+            };
+            (source.clone(), quota)
+        };
         let gate = Self {
             engine,
-            reserve_bytes,
-            full: RwLock::new(None),
+            account,
+            look_again_bytes: LOOK_AGAIN_BYTES
+                .min(of_reserve)
+                .min(of_max.unwrap_or(u64::MAX)),
+            reached: RwLock::default(),
+            quotas: bounds.quotas.iter().map(quota).collect(),
+            bounds,
+            looking: Mutex::new(()),
+            judging: Mutex::new(()),
             stopped: AtomicBool::new(false),
             since_look: AtomicU64::new(0),
-            short: AtomicU64::new(0),
+            short_of_disk: AtomicU64::new(0),
+            short_of_max: AtomicU64::new(0),
+            short_of_quota: AtomicBool::new(false),
         };
         gate.look();
         gate
@@ -50,15 +90,91 @@ impl Gate {
         if self.stopped.load(Ordering::Acquire) {
             return Err(AppendError::Stopped);
         }
-        match &*self.full.read() {
-            Some(why) => Err(AppendError::Full(why.clone())),
+        let reached = self.reached.read();
+        match reached.iter().find(|r| r.bound.stops_intake()) {
+            Some(reached) => Err(AppendError::Full(reached.clone())),
             None => Ok(()),
         }
     }
 
-    /// How many bytes settled history has to give back, so that intake does not have to stop.
-    pub fn short_bytes(&self) -> u64 {
-        self.short.load(Ordering::Acquire)
+    /// Why nothing of a source is taken, if so.
+    ///
+    /// # Errors
+    /// [`AppendError`].
+    pub fn pass_source(&self, source: &str) -> Result<(), AppendError> {
+        self.pass()?;
+        match self.quota_reached(source) {
+            Some(reached) => Err(AppendError::Full(reached)),
+            None => Ok(()),
+        }
+    }
+
+    fn quota_reached(&self, source: &str) -> Option<Reached> {
+        let (source, quota) = self.quotas.get_key_value(source)?;
+        if !quota.is_reached.load(Ordering::Acquire) {
+            return None;
+        }
+        let kept = self.account.source(source).bytes;
+        Bounds::quota_reached(source, quota.limit_bytes, kept)
+    }
+
+    /// Why operators may not make the state grow, if so. Settling, extending, discarding, forgetting
+    /// and resuming ask nobody: they are what makes room.
+    ///
+    /// # Errors
+    /// [`OperateError::Unavailable`].
+    pub fn pass_operator(&self) -> Result<(), OperateError> {
+        let reached = self.reached.read();
+        let second = reached.iter().find(|r| r.bound == Bound::ReserveOperate);
+        match second {
+            Some(reached) => Err(OperateError::Unavailable(reached.to_string())),
+            None => Ok(()),
+        }
+    }
+
+    /// All bounds that are reached, those of sources too.
+    pub fn reached(&self) -> Vec<Reached> {
+        let mut all = self.reached.read().clone();
+        let mut quotas: Vec<Reached> = self
+            .quotas
+            .keys()
+            .filter_map(|source| self.quota_reached(source))
+            .collect();
+        quotas.sort_unstable_by(|a, b| a.bound.source().cmp(&b.bound.source()));
+        all.extend(quotas);
+        all
+    }
+
+    /// All bounds that are set.
+    pub fn bounds(&self) -> Vec<(Bound, u64)> {
+        self.bounds.all()
+    }
+
+    /// What is kept of each source.
+    pub fn account(&self) -> &Arc<Account> {
+        &self.account
+    }
+
+    /// Whether settled history has to give way.
+    pub fn is_short(&self) -> bool {
+        self.short_of_disk.load(Ordering::Acquire) > 0
+            || self.short_of_max.load(Ordering::Acquire) > 0
+            || self.short_of_quota.load(Ordering::Acquire)
+    }
+
+    /// What settled history has to give back, so that intake does not have to stop.
+    pub fn shortage(&self) -> Shortage {
+        let short = |(source, quota): (&Arc<str>, &Quota)| {
+            let kept = self.account.source(source).bytes;
+            let bytes = self.bounds.short_of_quota(quota.limit_bytes, kept);
+            (bytes > 0).then(|| (source.clone(), bytes))
+        };
+        Shortage {
+            of_disk: self.short_of_disk.load(Ordering::Acquire),
+            of_max: self.short_of_max.load(Ordering::Acquire),
+            of_quotas: self.quotas.iter().filter_map(short).collect(),
+            account: self.account.clone(),
+        }
     }
 
     /// Nothing is taken any more.
@@ -66,43 +182,135 @@ impl Gate {
         self.stopped.store(true, Ordering::Release);
     }
 
-    /// Bytes were written.
-    pub fn wrote(&self, bytes: usize) {
+    /// Blocks were committed: the first offset of each with what is in it. They take `bytes`.
+    pub fn wrote(&self, blocks: Vec<(Offset, BySource)>, bytes: usize) {
+        let mut is_time = false;
+        for (first, block) in blocks {
+            let sources: Vec<Arc<str>> = block.iter().map(|(source, _)| source.clone()).collect();
+            is_time |= self.account.committed(first, block);
+            let quotas = sources
+                .iter()
+                .filter_map(|source| self.quotas.get_key_value(source));
+            for (source, quota) in quotas {
+                if self.judge(source, quota) {
+                    self.short_of_quota.store(true, Ordering::Release);
+                }
+            }
+        }
         let since = self.since_look.fetch_add(bytes as u64, Ordering::Relaxed) + bytes as u64;
-        if since > LOOK_AGAIN_BYTES.min(self.reserve_bytes / LOOK_AGAIN_OF_RESERVE) {
+        if is_time || since > self.look_again_bytes {
             self.look();
         }
     }
 
-    /// Looks at the free space. Back above the reserve the gate opens by itself.
+    /// Looks at the room there is. What was closed for want of it opens by itself.
     pub fn look(&self) {
         self.since_look.store(0, Ordering::Relaxed);
+        self.account.reconcile(&*self.engine);
+        self.judge_quotas();
+        let _looking = self.looking.lock();
         let Some(space) = self.engine.space() else {
             return;
         };
-        let wanted = self
-            .reserve_bytes
-            .saturating_add(self.reserve_bytes / EASE_OF_RESERVE);
-        self.short
-            .store(wanted.saturating_sub(space.free), Ordering::Release);
-        let full = (space.free < self.reserve_bytes).then(|| {
-            format!(
-                "{} bytes are free, below the reserve of {} bytes",
-                space.free, self.reserve_bytes
-            )
-        });
-        let was_full = self.full.read().is_some();
-        match &full {
-            Some(why) if !was_full => tracing::error!(
-                why,
-                "the log is full: deliveries are refused until space is freed"
-            ),
-            None if was_full => tracing::info!(
-                free = space.free,
-                "there is space again: deliveries are taken"
-            ),
+        let (of_disk, of_max) = self.bounds.short_bytes(space);
+        self.short_of_disk.store(of_disk, Ordering::Release);
+        self.short_of_max.store(of_max, Ordering::Release);
+        let before = self.reached.read().clone();
+        let reached = self.bounds.reached(space, &before);
+        for new in reached.iter().filter(|r| !holds(&before, &r.bound)) {
+            tell_reached(new);
+        }
+        for old in before.iter().filter(|r| !holds(&reached, &r.bound)) {
+            tell_left(&old.bound);
+        }
+        *self.reached.write() = reached;
+    }
+
+    fn judge_quotas(&self) {
+        let mut any_short = false;
+        for (source, quota) in &self.quotas {
+            any_short |= self.judge(source, quota);
+        }
+        self.short_of_quota.store(any_short, Ordering::Release);
+    }
+
+    /// Decides whether a quota is reached. Answers whether history should give way for it.
+    fn judge(&self, source: &Arc<str>, quota: &Quota) -> bool {
+        let _judging = self.judging.lock();
+        let kept = self.account.source(source).bytes;
+        let reached = Bounds::quota_reached(source, quota.limit_bytes, kept);
+        let was = quota.is_reached.swap(reached.is_some(), Ordering::AcqRel);
+        match &reached {
+            Some(reached) if !was => tell_reached(reached),
+            None if was => tell_left(&Bound::Quota(source.clone())),
             _ => {}
         }
-        *self.full.write() = full;
+        self.bounds.short_of_quota(quota.limit_bytes, kept) > 0
+    }
+}
+
+fn holds(reached: &[Reached], bound: &Bound) -> bool {
+    reached.iter().any(|r| r.bound == *bound)
+}
+
+/// One line for a bound that was not reached before.
+fn tell_reached(reached: &Reached) {
+    let bound = reached.bound.to_string();
+    match &reached.bound {
+        Bound::Quota(source) => {
+            tracing::error!(bound, %source, why = %reached, "a quota is used up: deliveries of this source are refused");
+        }
+        Bound::ReserveOperate => {
+            tracing::error!(bound, why = %reached, "the log is full: operators' changes are refused, too");
+        }
+        Bound::Reserve | Bound::MaxBytes => {
+            tracing::error!(bound, why = %reached, "the log is full: deliveries are refused");
+        }
+    }
+}
+
+/// And one when that is over.
+fn tell_left(bound: &Bound) {
+    tracing::info!(%bound, "there is room again: nothing is refused for this any more");
+}
+
+/// What settled history has to give back.
+#[derive(Debug)]
+pub struct Shortage {
+    of_disk: u64,
+    of_max: u64,
+    of_quotas: Vec<(Arc<str>, u64)>,
+    account: Arc<Account>,
+}
+
+impl Shortage {
+    /// There is room enough.
+    pub fn is_none(&self) -> bool {
+        self.of_disk == 0 && self.of_max == 0 && self.of_quotas.is_empty()
+    }
+
+    /// The bound that would be kept by giving up a volume, if any would.
+    pub fn asks_for(&self, volume: &VolumeInfo) -> Option<Bound> {
+        if self.of_disk > 0 {
+            return Some(Bound::Reserve);
+        }
+        if self.of_max > 0 {
+            return Some(Bound::MaxBytes);
+        }
+        let mut short = self.of_quotas.iter();
+        let source =
+            short.find(|(source, _)| self.account.in_volume(volume.number, source).bytes > 0);
+        source.map(|(source, _)| Bound::Quota(source.clone()))
+    }
+
+    /// A volume is given up.
+    pub fn given(&mut self, volume: &VolumeInfo) {
+        self.of_disk = self.of_disk.saturating_sub(volume.bytes);
+        self.of_max = self.of_max.saturating_sub(volume.bytes);
+        for (source, bytes) in &mut self.of_quotas {
+            let given = self.account.in_volume(volume.number, source).bytes;
+            *bytes = bytes.saturating_sub(given);
+        }
+        self.of_quotas.retain(|(_, bytes)| *bytes > 0);
     }
 }

@@ -4,8 +4,10 @@
 //! Three groups of verbs, so that a caller asks for no more than it needs:
 //! [`Intake`] (the receiver), [`Work`] (workers), [`Operate`] (people).
 
+pub mod account;
 mod attempts;
 pub mod block;
+pub mod bounds;
 pub mod breaker;
 mod carry;
 pub mod codec;
@@ -79,9 +81,12 @@ pub struct Appended {
 /// Why a delivery was not taken. All of them are our own fault: 503, never 4xx.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AppendError {
-    /// Free space is below the reserve; ask the sender to come back.
-    #[error("the log is full: {0}")]
-    Full(String),
+    /// A bound of the log's room is reached; ask the sender to come back.
+    #[error("{0}")]
+    Full(bounds::Reached),
+    /// It cannot be taken at this moment; ask the sender to come back.
+    #[error("the log cannot take it: {0}")]
+    Busy(String),
     /// The log is closing, or a sync failed and the process is about to exit.
     #[error("the log has stopped")]
     Stopped,
@@ -96,7 +101,8 @@ pub trait Intake: Send + Sync + 'static {
     /// not stored again: the answer is the id it got the first time, after *its* sync.
     ///
     /// # Errors
-    /// [`AppendError::Full`]: ask the sender to come back. [`AppendError::Stopped`]: a failed sync
+    /// [`AppendError::Full`], [`AppendError::Busy`]: ask the sender to come back.
+    /// [`AppendError::Stopped`]: a failed sync
     /// is final because the page cache can no longer be trusted (Rebello et al., "Can Applications
     /// Recover from fsync Failures?", ATC 2020).
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError>;

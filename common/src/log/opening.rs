@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::config::{self, Config};
 use crate::engine::{Change, Engine, EngineError, StateBatch};
 use crate::ids::Offset;
+use crate::log::account::{Account, Kept};
 use crate::log::block::Index;
 use crate::log::cursor::Cursor;
 use crate::log::keys::{KeyTable, Runs};
@@ -55,6 +56,8 @@ pub struct Recovered {
     pub sources: BTreeSet<Arc<str>>,
     /// Keys that no run covers.
     pub keys: KeyTable,
+    /// What each source has in each volume.
+    pub account: Account,
 }
 
 /// Reads all block indexes: what is where, and the keys that no run covers yet. A volume whose
@@ -67,6 +70,7 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
         spans: Spans::default(),
         sources: BTreeSet::new(),
         keys: KeyTable::default(),
+        account: Account::default(),
     };
     let covered = runs.map_or(0, Runs::recover_from);
     // the index of a block may be there though the block is not: what it held may be sent again
@@ -85,6 +89,7 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
             entries => entries?,
         };
         let mut left = Vec::new();
+        let mut here: HashMap<String, Kept> = HashMap::new();
         for entry in entries {
             let Ok(index) = Index::decode(&entry.bytes) else {
                 tracing::error!(first = entry.first, "index of a block is lost; passed over");
@@ -94,6 +99,12 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
                 left.push(Span::of(&index));
             } else {
                 recovered.spans.push(Span::of(&index));
+            }
+            for (source, kept) in index.kept(&entry) {
+                match here.get_mut(source) {
+                    Some(all) => *all += kept,
+                    None => drop(here.insert(source.to_owned(), kept)),
+                }
             }
             for source in &index.sources {
                 if !recovered.sources.contains(source.as_str()) {
@@ -106,6 +117,9 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
             }
         }
         recovered.spans.push_rest(coarse(left));
+        for (source, kept) in here {
+            recovered.account.add(volume.number, &source, kept);
+        }
     }
     Ok(recovered)
 }

@@ -1,6 +1,6 @@
 //! Which volumes may go: those in which all is settled on every route, and that are past retention or
-//! have to give way because the disk fills up. Where only little is not settled, that little is
-//! carried over, so that the rest can go.
+//! have to give way because a bound of the log's room is near. Where only little is not settled, that
+//! little is carried over, so that the rest can go.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::engine::{Engine, EngineError, StateBatch, VolumeInfo};
 use crate::ids::Offset;
 use crate::log::carry::{Carrying, LaneView, Survey, Unrouted, Volumes};
+use crate::log::gate::Shortage;
 use crate::log::keeper::Keeper;
 use crate::log::lane::Now;
 use crate::log::lender::Lender;
@@ -70,7 +71,7 @@ impl Retention {
     }
 
     /// Hands the volumes that may go to the keeper: those past retention and, oldest first, as many more
-    /// as give back `short_bytes`.
+    /// as give back what is `short`.
     ///
     /// # Errors
     /// The engine's.
@@ -80,15 +81,14 @@ impl Retention {
         shelf: &Shelf,
         engine: &dyn Engine,
         now: Now,
-        short_bytes: u64,
+        mut short: Shortage,
     ) -> Result<(), EngineError> {
         let by_age = !self.clock_jumped(now);
         self.carrying.go_on(shelf, &self.keeper, now.mono);
-        if !by_age && short_bytes == 0 {
+        if !by_age && short.is_none() {
             return Ok(());
         }
-        let is_pressed = short_bytes > 0;
-        let mut short_bytes = short_bytes;
+        let is_pressed = !short.is_none();
         let mut left = None;
         let volumes = engine.volumes();
         for volume in volumes.iter().take_while(|volume| volume.sealed) {
@@ -96,10 +96,14 @@ impl Retention {
                 continue;
             }
             let newest = shelf.spans().received_max(volume.first, volume.end);
-            // a volume whose spans are gone already is on its way out
-            let Some(newest) = newest else { continue };
+            let Some(newest) = newest else {
+                // its spans are gone already: it is on its way out
+                short.given(volume);
+                continue;
+            };
             let is_old = by_age && now.age(newest) >= self.keep && newest <= now.wall;
-            if !(is_old || short_bytes > 0) {
+            let asked = short.asks_for(volume);
+            if !is_old && asked.is_none() {
                 continue;
             }
             let is_settled = !self.is_ahead_of_a_route(volume, lender, shelf)
@@ -116,13 +120,10 @@ impl Retention {
                 left = may_look.then(|| Volumes::of(std::slice::from_ref(volume)));
                 continue;
             }
-            if !is_old {
-                tracing::warn!(
-                    volume = volume.number,
-                    "the disk is nearly full: settled history gives way"
-                );
+            if let Some(bound) = asked.filter(|_| !is_old) {
+                tracing::warn!(volume = volume.number, %bound, "room is short: settled history gives way");
             }
-            short_bytes = short_bytes.saturating_sub(volume.bytes);
+            short.given(volume);
             shelf.removed(volume.first, volume.end);
             self.keeper.remove_volume(volume.number);
         }

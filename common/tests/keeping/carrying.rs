@@ -12,7 +12,7 @@ use creel_common::testkit::sample;
 use creel_common::time::Clock;
 use proptest::prelude::*;
 
-use crate::subject::{HOUR, Subject};
+use crate::subject::{HOUR, Subject, config};
 
 /// About twenty deliveries of 2000 bytes fill a volume.
 const VOLUMES_OF_TWENTY: MemorySettings = MemorySettings {
@@ -304,7 +304,7 @@ async fn play(steps: Vec<Step>) {
             Step::Restart => {
                 subject.log.clone().close().await.unwrap();
                 let (engine, clock) = (subject.engine.reopen(), subject.clock.clone());
-                subject = Subject::open_at(engine, &["r"], clock);
+                subject = Subject::open_with(engine, &config("", "", &["r"]), clock);
             }
         }
         assert_all_left_is_there(&subject).await;

@@ -1,12 +1,23 @@
 //! What retention removes and what it leaves alone, and a disk that is nearly full.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use creel_common::engine::Space;
-use creel_common::log::{AppendError, Operate};
+use creel_common::engine::memory::MemoryEngine;
+use creel_common::log::bounds::Bound;
+use creel_common::log::{Actor, AppendError, Operate, OperateError, RewindTo, Selection};
 use creel_common::outcome::Outcome;
 
-use crate::subject::{HOUR, Subject};
+use crate::subject::{HOUR, Subject, VOLUMES_OF_ONE, config};
+
+fn space(used: u64, free: u64) -> Space {
+    Space {
+        used,
+        free,
+        ballast: 0,
+    }
+}
 
 #[tokio::test]
 async fn retention_removes_what_is_settled_on_every_route_and_nothing_else() {
@@ -85,7 +96,7 @@ async fn below_the_reserve_nothing_is_taken_all_else_goes_on_and_above_it_intake
     subject.append("s").await.unwrap();
     let engine = subject.engine.reopen();
     drop(subject);
-    let free = |free| Some(Space { used: 0, free });
+    let free = |free| Some(space(0, free));
     engine.set_space(free((1 << 20) - 1));
     let subject = Subject::open(engine, &["r"]);
     assert!(matches!(
@@ -95,7 +106,8 @@ async fn below_the_reserve_nothing_is_taken_all_else_goes_on_and_above_it_intake
     assert!(matches!(subject.log.ready(), Err(AppendError::Full(_))));
     subject.settle("r", 2, |_| Outcome::Delivered).await;
     assert_eq!(subject.log.routes().await.unwrap()[0].delivered, 2);
-    subject.engine.set_space(free(1 << 20));
+    // a little above it, so that nothing swings to and fro
+    subject.engine.set_space(free((1 << 20) + (1 << 15)));
     let until = Instant::now() + Duration::from_secs(30);
     while subject.log.ready().is_err() {
         assert!(Instant::now() < until, "it does not take deliveries again");
@@ -119,7 +131,7 @@ async fn settled_history_gives_way_to_a_disk_that_fills_oldest_first_and_nothing
     // above the reserve of 1 MiB, but below half as much again: as if one volume were too many
     let short = 1500;
     let free = (3 << 19) - short;
-    subject.engine.set_space(Some(Space { used: 0, free }));
+    subject.engine.set_space(Some(space(0, free)));
     let until = Instant::now() + Duration::from_secs(30);
     while subject.volumes().contains(&1) {
         assert!(Instant::now() < until, "history does not give way");
@@ -139,4 +151,141 @@ async fn settled_history_gives_way_to_a_disk_that_fills_oldest_first_and_nothing
     }
     subject.log.clone().close().await.unwrap();
     assert_eq!(subject.volumes(), [2, 5, 6], "dead and pending are kept");
+}
+
+fn actor() -> Actor {
+    Actor {
+        who: "test".to_owned(),
+        why: None,
+    }
+}
+
+fn dead_letters(dry_run: bool) -> Selection {
+    Selection {
+        all: true,
+        dry_run,
+        limit: 1,
+        ..Selection::default()
+    }
+}
+
+#[tokio::test]
+async fn below_the_second_reserve_operators_may_only_make_room_and_all_else_goes_on() {
+    let subject = Subject::fresh(&["r"]);
+    for _ in 0..4 {
+        subject.append("s").await.unwrap();
+    }
+    subject.settle("r", 2, |_| Outcome::Reject).await;
+    let engine = subject.engine.reopen();
+    drop(subject);
+    engine.set_space(Some(space(0, (1 << 18) - 1)));
+    let subject = Subject::open(engine, &["r"]);
+    let log = &subject.log;
+    let to = RewindTo::Beginning;
+    for refused in [
+        log.reprocess(dead_letters(false), actor()).await.err(),
+        log.pause("r", actor()).await.err(),
+        log.rewind("r", to, actor()).await.err(),
+        log.rename("r", "q", actor()).await.err(),
+    ] {
+        let Some(OperateError::Unavailable(why)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            why.starts_with("the disk is nearly full: 262143 bytes are free"),
+            "{why}"
+        );
+    }
+    let counted = log.reprocess(dead_letters(true), actor()).await.unwrap();
+    assert_eq!(counted.count, 2, "counting changes nothing");
+    subject.settle("r", 2, |_| Outcome::Delivered).await;
+    log.discard(dead_letters(false), actor()).await.unwrap();
+    log.resume("r", actor()).await.unwrap();
+    let words: Vec<_> = log.facts().reached.iter().map(|r| r.bound.word()).collect();
+    assert_eq!(words, ["reserve", "reserve_operate"]);
+    // above the second one and still below the first
+    subject.engine.set_space(Some(space(0, 1 << 19)));
+    let between = |subject: &Subject| subject.log.facts().reached.len() == 1;
+    subject.until("the second reserve is left", between).await;
+    log.reprocess(dead_letters(false), actor()).await.unwrap();
+    log.pause("r", actor()).await.unwrap();
+    assert!(log.ready().is_err());
+}
+
+#[tokio::test]
+async fn a_log_of_its_most_bytes_gives_history_up_before_it_refuses_and_takes_again_by_itself() {
+    let engine = MemoryEngine::new(VOLUMES_OF_ONE, 5);
+    let config = config("max_bytes = \"8GiB\"", "", &["r"]);
+    let subject = Subject::open_with(engine, &config, Arc::default());
+    for _ in 0..4 {
+        subject.append("s").await.unwrap();
+    }
+    subject.settle("r", 2, |_| Outcome::Delivered).await;
+    let used = |bytes| Some(space(bytes, 1 << 40));
+    // two volumes below it
+    subject.engine.set_space(used((6 << 30) + 1));
+    let gave_way = |subject: &Subject| subject.volumes() == [3, 4];
+    subject.until("history gives way", gave_way).await;
+    assert_eq!(
+        subject.append("s").await,
+        Ok(5),
+        "it did not have to refuse"
+    );
+    subject.engine.set_space(used(8 << 30));
+    let closed = |subject: &Subject| subject.log.ready().is_err();
+    subject.until("it refuses", closed).await;
+    let Err(AppendError::Full(reached)) = subject.append("s").await else {
+        panic!("taken");
+    };
+    assert_eq!(reached.bound, Bound::MaxBytes);
+    subject.engine.set_space(used(7 << 30));
+    subject
+        .until("it takes again", |subject| !closed(subject))
+        .await;
+    assert_eq!(subject.append("s").await, Ok(6));
+}
+
+#[tokio::test]
+async fn a_source_over_its_quota_is_refused_alone_and_taken_again_when_its_history_has_gone() {
+    const BODY: usize = 8 << 20;
+    let engine = MemoryEngine::new(VOLUMES_OF_ONE, 5);
+    let other = "[sources.other]\nprovider = \"none\"\n\
+         [[routes]]\nname = \"o\"\nsource = \"other\"\ndestination = \"d\"\n";
+    let source = format!("quota = \"40MiB\"\n{other}");
+    let bounded = config("volume = \"4MiB\"", &source, &["r"]);
+    let subject = Subject::open_with(engine, &bounded, Arc::default());
+    for offset in 1..=5 {
+        assert_eq!(subject.append_bytes("s", BODY).await, Ok(offset));
+    }
+    assert_eq!(subject.kept("s").0, 5);
+    assert!(subject.kept("s").1 >= 5 * BODY as u64);
+    let refused = subject.append("s").await;
+    let Err(AppendError::Full(reached)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(reached.bound, Bound::Quota("s".into()));
+    assert!(subject.log.ready().is_ok(), "others go on");
+    assert_eq!(subject.append("other").await, Ok(6));
+    // it is pending: nothing of it goes, also not by a new start, which finds the same account
+    let before = subject.log.facts().account.sources();
+    let engine = subject.engine.reopen();
+    drop(subject);
+    let subject = Subject::open_with(engine, &bounded, Arc::default());
+    assert_eq!(subject.log.facts().account.sources(), before);
+    assert!(subject.append("s").await.is_err());
+    subject.settle("o", 1, |_| Outcome::Delivered).await;
+    for max_items in 1..=5 {
+        subject.settle("r", max_items, |_| Outcome::Delivered).await;
+    }
+    let taken = |subject: &Subject| subject.log.facts().reached.is_empty();
+    subject.until("it is taken again", taken).await;
+    assert_eq!(subject.append("s").await, Ok(7));
+    // no more than was needed, and nothing of the other
+    let others = [6, 7];
+    assert!(
+        subject.volumes().ends_with(&others),
+        "{:?}",
+        subject.volumes()
+    );
+    assert!(subject.kept("s").0 >= 2, "{:?}", subject.kept("s"));
 }

@@ -28,12 +28,14 @@ pub const VOLUMES_OF_ONE: MemorySettings = MemorySettings {
     block_bytes_best: 28 * 1024,
 };
 
-/// Routes are given as `name`, of source `s`, or as `name:source`.
-pub fn config(routes: &[&str]) -> Config {
-    let mut text = "[log]\nengine = \"memory\"\nreserve = \"1MiB\"\nretention = \"1h\"\n\
-         [sources.s]\nprovider = \"none\"\n[sources.unrouted]\nprovider = \"none\"\n\
+/// `log` and `source` are added to `[log]` and `[sources.s]`. Routes are given as `name`, of source
+/// `s`, or as `name:source`.
+pub fn config(log: &str, source: &str, routes: &[&str]) -> Config {
+    let mut text = format!(
+        "[log]\nengine = \"memory\"\nreserve = \"1MiB\"\nretention = \"1h\"\n{log}\n\
+         [sources.s]\nprovider = \"none\"\n{source}\n[sources.unrouted]\nprovider = \"none\"\n\
          [sources.quiet]\nprovider = \"none\"\n[destinations.d]\ntype = \"stdout\"\n"
-        .to_owned();
+    );
     for route in routes {
         let (name, source) = route.split_once(':').unwrap_or((route, "s"));
         text.push_str(&format!(
@@ -53,11 +55,11 @@ pub struct Subject {
 
 impl Subject {
     pub fn open(engine: MemoryEngine, routes: &[&str]) -> Self {
-        Self::open_at(engine, routes, Arc::default())
+        Self::open_with(engine, &config("", "", routes), Arc::default())
     }
 
-    /// The same on a clock that goes on.
-    pub fn open_at(engine: MemoryEngine, routes: &[&str], clock: Arc<ManualClock>) -> Self {
+    /// The same with a configuration, on a clock that may go on.
+    pub fn open_with(engine: MemoryEngine, config: &Config, clock: Arc<ManualClock>) -> Self {
         let engine = Arc::new(engine);
         let around = Surroundings {
             clock: clock.clone(),
@@ -65,7 +67,7 @@ impl Subject {
             observer: Arc::new(Unobserved),
             on_failure: Arc::new(|error| panic!("{error}")),
         };
-        let log = LocalLog::open(engine.clone(), &config(routes), around).unwrap();
+        let log = LocalLog::open(engine.clone(), config, around).unwrap();
         Self {
             engine,
             log,
@@ -79,7 +81,11 @@ impl Subject {
     }
 
     pub async fn append(&self, source: &str) -> Result<Offset, AppendError> {
-        let delivery = sample::delivery(source, vec![b'x'; 2000], self.clock.wall());
+        self.append_bytes(source, 2000).await
+    }
+
+    pub async fn append_bytes(&self, source: &str, bytes: usize) -> Result<Offset, AppendError> {
+        let delivery = sample::delivery(source, vec![b'x'; bytes], self.clock.wall());
         Ok(self.log.append(delivery).await?.id.offset)
     }
 
@@ -91,7 +97,7 @@ impl Subject {
             wants: vec![Want {
                 route: route.to_owned(),
                 max_items,
-                max_bytes: 1 << 20,
+                max_bytes: 8 << 20,
             }],
             wait: Duration::ZERO,
         };
@@ -107,6 +113,23 @@ impl Subject {
                 report: Report::default(),
             });
             self.log.settle(lease.id, settled.collect()).await.unwrap();
+        }
+    }
+
+    /// What is kept of a source: deliveries and bytes.
+    pub fn kept(&self, source: &str) -> (u64, u64) {
+        let kept = self.log.facts().account.source(source);
+        assert_eq!(kept.estimated_bytes, 0);
+        (kept.deliveries, kept.bytes)
+    }
+
+    /// Lets time pass until `done`; whatever is asked makes the desk look at its clock.
+    pub async fn until(&self, what: &str, done: impl Fn(&Self) -> bool) {
+        let until = Instant::now() + Duration::from_secs(30);
+        while !done(self) {
+            assert!(Instant::now() < until, "{what}: left {:?}", self.volumes());
+            self.clock.advance(Duration::from_secs(1));
+            self.log.routes().await.unwrap();
         }
     }
 

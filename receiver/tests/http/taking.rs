@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use creel_common::delivery::Delivery;
 use creel_common::ids::DeliveryId;
+use creel_common::log::bounds::Bounds;
 use creel_common::log::{AppendError, Appended, Intake, Operate};
 use creel_common::testkit::clock::ManualClock;
 use creel_common::time::{Clock, SystemClock, Timestamp};
@@ -231,8 +232,10 @@ impl Intake for Failing {
 
 #[tokio::test]
 async fn a_log_that_takes_nothing_is_503_with_retry_after_and_says_no_more() {
+    let full = Bounds::quota_reached(&"disk".into(), 7, 7).expect("it is reached");
     for error in [
-        AppendError::Full("the disk at 7 %".into()),
+        AppendError::Full(full),
+        AppendError::Busy("the disk at 7 %".into()),
         AppendError::Stopped,
     ] {
         let creel = start_with(Changes {

@@ -96,6 +96,7 @@ private = "127.0.0.1:0"
 [log]
 path    = "data"
 reserve = "64MiB"
+ballast = "0B"
 {}
 [worker]
 processes = {}

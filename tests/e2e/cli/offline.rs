@@ -41,6 +41,19 @@ async fn check_resolves_only_what_the_role_needs() {
 }
 
 #[tokio::test]
+async fn check_warns_of_bounds_that_the_disk_does_not_allow() {
+    let log = "reserve = \"16TiB\"\nmax_bytes = \"1024TiB\"";
+    let site = Site::new(log, "");
+    let exit = creel(&site, &["check"]).await;
+    assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
+    for told in ["nothing would be taken in", "it is never reached"] {
+        assert!(exit.stdout.contains(told), "{told}: {}", exit.stdout);
+    }
+    let exit = creel(&site, &["check", "--role", "worker"]).await;
+    assert!(!exit.stdout.contains("never reached"), "{}", exit.stdout);
+}
+
+#[tokio::test]
 async fn nothing_is_started_or_made_with_a_wrong_configuration() {
     let site = Site::new("", "[sources.pay]\nprovider = \"strip\"\n");
     for command in ["up", "receiver", "worker"] {

@@ -157,13 +157,13 @@ fn ids(disk: &Path) -> BTreeSet<String> {
 }
 
 /// A file system of a given size; gone when dropped.
-struct SmallDisk {
-    at: PathBuf,
+pub struct SmallDisk {
+    pub at: PathBuf,
 }
 
 impl SmallDisk {
     /// Says aloud why the test is left out when it cannot be mounted.
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+    pub fn mount(at: PathBuf, size: &str) -> Option<Self> {
         fs::create_dir_all(&at).expect("a new directory");
         let options = format!("size={size}");
         let mut mount = Command::new("mount");
@@ -180,12 +180,12 @@ impl SmallDisk {
         None
     }
 
-    fn free_bytes(&self) -> usize {
+    pub fn free_bytes(&self) -> usize {
         let stat = rustix::fs::statvfs(&self.at).expect("a mounted file system");
         usize::try_from(stat.f_bavail * stat.f_frsize).expect("a small disk")
     }
 
-    fn grow(&self, size: &str) {
+    pub fn grow(&self, size: &str) {
         let options = format!("remount,size={size}");
         let status = Command::new("mount")
             .args(["-o", &options])

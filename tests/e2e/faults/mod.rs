@@ -14,6 +14,7 @@ mod kill;
 mod leftovers;
 mod power;
 mod refused;
+mod room;
 mod sync_error;
 mod two_receivers;
 

@@ -151,7 +151,7 @@ retry = { max_attempt = 1 }
         ),
         [
             "recevier: unknown key; did you mean `receiver`?",
-            "log.entirely-unlike: unknown key; there are engine, path, retention, volume, reserve, attempts, cache, lease, lost_max",
+            "log.entirely-unlike: unknown key; there are engine, path, retention, volume, reserve, reserve_operate, max_bytes, ballast, attempts, cache, lease, lost_max",
             "sources.none.provider: warning: provider `none` verifies nothing: whoever knows the URL can send",
             "sources.none.dedupe.windw: unknown key; did you mean `window`?",
             "routes[0].retry.max_attempt: unknown key; did you mean `max_attempts`?",
@@ -524,4 +524,54 @@ creel.toml has 2 problems and 1 warning
     let mut none = Problems::default();
     none.merge(problems.clone());
     assert_eq!(none.to_string(), problems.to_string());
+}
+
+#[test]
+fn bounds_that_could_never_be_kept_are_told() {
+    let told_of = |log: &str, source: &str| {
+        told(&format!(
+            "[log]\n{log}\n[sources.s]\nprovider = \"hmac\"\nsecrets = [{{ env = \"S\" }}]\noptions = {{ header = \"h\" }}\n{source}\n\
+             [destinations.d]\ntype = \"file\"\n[[routes]]\nsource = \"s\"\ndestination = \"d\"\n"
+        ))
+    };
+    let nothing: [&str; 0] = [];
+    assert_eq!(
+        told_of("reserve_operate = \"1GiB\"\nballast = \"2GiB\"", ""),
+        [
+            "log.reserve_operate: 1GiB is not less than `reserve` (1GiB): intake has to stop before operators' changes do",
+            "log.ballast: 2GiB is more than `reserve` (1GiB)",
+        ]
+    );
+    assert_eq!(
+        told_of(
+            "reserve = \"0B\"\nreserve_operate = \"0B\"\nballast = \"0B\"",
+            ""
+        ),
+        nothing
+    );
+    assert_eq!(
+        told_of("max_bytes = \"4GiB\"", ""),
+        [
+            "log.max_bytes: must be at least 4704MiB: four volumes (`volume`, 1GiB), kept attempts (`attempts`, 512MiB), the ballast (64MiB) and a little for the state"
+        ]
+    );
+    assert_eq!(told_of("max_bytes = \"4704MiB\"", ""), nothing);
+    let small = "volume = \"4MiB\"";
+    assert_eq!(
+        told_of(small, "quota = \"39MiB\""),
+        [
+            "sources.s.quota: must be at least 40MiB: two volumes (`log.volume`, 4MiB) and a little, because room comes back a volume at a time"
+        ]
+    );
+    assert_eq!(told_of(small, "quota = \"40MiB\""), nothing);
+    assert_eq!(
+        told_of(small, "quota = \"40MiB\"\nbody_max = \"64MiB\""),
+        [
+            "sources.s.quota: must be at least 80MiB: two volumes (`log.volume`, 4MiB) and a little, because room comes back a volume at a time"
+        ]
+    );
+    assert_eq!(
+        told_of(small, "quota = 40"),
+        ["sources.s.quota: expected a size with its unit, such as \"1GiB\", found an integer"]
+    );
 }

@@ -52,6 +52,19 @@ fn an_empty_file_is_all_defaults() {
 }
 
 #[test]
+fn a_small_reserve_has_a_small_second_one_and_a_small_ballast() {
+    let of = |reserve: &str| {
+        let log = parse_text(&format!("[log]\nreserve = \"{reserve}\"\n"))
+            .unwrap()
+            .log;
+        (log.reserve_operate_bytes, log.ballast_bytes, log.max_bytes)
+    };
+    assert_eq!(of("1GiB"), (256 << 20, 64 << 20, None));
+    assert_eq!(of("8MiB"), (2 << 20, 2 << 20, None));
+    assert_eq!(of("0B"), (0, 0, None));
+}
+
+#[test]
 fn every_setting_arrives_where_it_belongs() {
     let config = parse_text(
         r#"
@@ -77,6 +90,9 @@ path = "/var/lib/creel"
 retention = "9d"
 volume = "10MiB"
 reserve = "11MiB"
+reserve_operate = "10MiB"
+max_bytes = "95MiB"
+ballast = "9MiB"
 attempts = "12MiB"
 cache = "13MiB"
 lease = "14s"
@@ -94,6 +110,7 @@ options = { header = "X-Sign" }
 public_url = "http://c.example"
 tolerance = "19s"
 body_max = "20KiB"
+quota = "54MiB"
 dedupe = { window = "21h", key = "header:X-Id" }
 [destinations.d]
 type = "file"
@@ -174,6 +191,12 @@ pause_max = "32s"
     );
     assert_eq!((log.volume_bytes, log.reserve_bytes), (10 << 20, 11 << 20));
     assert_eq!((log.attempts_bytes, log.cache_bytes), (12 << 20, 13 << 20));
+    assert_eq!(
+        (log.reserve_operate_bytes, log.ballast_bytes),
+        (10 << 20, 9 << 20)
+    );
+    assert_eq!(log.max_bytes, Some(95 << 20));
+    assert_eq!(config.sources["s"].quota_bytes, Some(54 << 20));
 
     let worker = &config.worker;
     assert_eq!(worker.receivers, ["https://b.example"]);

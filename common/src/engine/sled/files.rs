@@ -88,6 +88,19 @@ pub(super) fn copy_dir(from: &Path, to: &Path) -> io::Result<()> {
     sync_dir(to)
 }
 
+/// Bytes of the files below a directory; what cannot be read counts nothing.
+pub(super) fn dir_bytes(dir: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(dir) else {
+        return 0;
+    };
+    let bytes = |entry: fs::DirEntry| match entry.metadata() {
+        Ok(found) if found.is_dir() => dir_bytes(&entry.path()),
+        Ok(found) => found.len(),
+        Err(_) => 0,
+    };
+    entries.flatten().map(bytes).sum()
+}
+
 /// Holds a file's lock; given back when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);

@@ -13,12 +13,14 @@ pub(super) const FILE: &str = "creel.log";
 /// first offsets.
 pub(super) const VERSION: u32 = 2;
 /// What may be in a directory that is not a log yet: what an interrupted first start leaves.
-const LEFTOVERS: [&str; 6] = [
+const LEFTOVERS: [&str; 8] = [
     "lock",
     "proof",
     "offsets",
     "offsets.new",
     "creel.new",
+    "ballast",
+    "ballast.new",
     "lost+found",
 ];
 

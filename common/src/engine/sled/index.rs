@@ -214,6 +214,7 @@ pub(super) fn entry(block: BlockRef, index: &[u8]) -> IndexEntry {
     IndexEntry {
         first: block.first,
         count: block.count,
+        block_bytes: u64::from(block.bytes),
         bytes: Bytes::copy_from_slice(index),
     }
 }

@@ -9,6 +9,7 @@
 //!      state/        the state store, a sled database                  state.rs
 //!      attempts/     kept attempts, append-only files                  attempts.rs
 //!      files/        the log's own derived files
+//!      ballast       room that an opening can give away                room.rs
 //!      damaged/      copies of what was damaged, for people
 //! ```
 //!
@@ -28,6 +29,7 @@ mod offsets;
 mod pool;
 mod rest;
 mod rewrite;
+mod room;
 mod slots;
 mod spans;
 #[cfg(test)]
@@ -52,6 +54,8 @@ use self::files::{Lock, failed, unusable};
 use self::format::Format;
 use self::name::VolumeName;
 use self::offsets::{Marks, OffsetsFile, RESERVED};
+use self::room::Ballast;
+pub use self::room::Disk;
 use self::spans::Spans;
 use self::state::State;
 use self::volume::{PIECE_BYTES, Volume};
@@ -75,6 +79,10 @@ pub struct SledSettings {
     pub volume_bytes: u64,
     /// The oldest kept attempts go above this; 256 MiB by default.
     pub attempts_bytes: u64,
+    /// Room taken to be given away when the disk is full; none by default.
+    pub ballast_bytes: u64,
+    /// The ballast is made while so much is free besides it.
+    pub ballast_above_bytes: u64,
     /// A sync that takes longer ends the process; 30 s by default.
     pub sync_limit: Duration,
 }
@@ -86,6 +94,8 @@ impl SledSettings {
             path: path.into(),
             volume_bytes: 1 << 30,
             attempts_bytes: 256 << 20,
+            ballast_bytes: 0,
+            ballast_above_bytes: 0,
             sync_limit: Duration::from_secs(30),
         }
     }
@@ -122,6 +132,7 @@ struct Shared {
     spans: Mutex<Spans>,
     state: State,
     attempts: Attempts,
+    ballast: Ballast,
     watch: Watch,
     taking: Mutex<Taking>,
 }
@@ -150,6 +161,7 @@ impl SledEngine {
     /// # Errors
     /// [`EngineError::Locked`], [`EngineError::Format`] and [`EngineError::Unusable`] have touched
     /// nothing. [`EngineError::NotDurable`]: this build must not be used.
+    /// [`EngineError::NoRoom`]: the disk is full, and the ballast has been given away.
     /// [`EngineError::Damaged`]: the state store cannot be opened; a copy is in `damaged/`.
     /// Damaged volumes are no error: see [`Opened::lost`].
     pub fn open(settings: SledSettings, dice: u64) -> Result<Self, EngineError> {
@@ -161,6 +173,7 @@ impl SledEngine {
         let lock = Lock::take(&dir)?;
         files::keep_private(&dir);
         let found = Format::find(&dir)?;
+        room::require(&dir)?;
         make_durable(&dir)?;
         let created = found.is_none();
         let format = match found {
@@ -290,6 +303,7 @@ impl Shared {
         files::make_dir(&files).map_err(failed(&files))?;
         let attempts = Attempts::open(&dir, settings.attempts_bytes)?;
         files::sync_dir(&dir).map_err(failed(&dir))?;
+        let ballast = Ballast::open(&dir, settings.ballast_bytes, settings.ballast_above_bytes);
         let opened = Opened {
             log,
             next: recovery.next,
@@ -314,6 +328,7 @@ impl Shared {
             spans: Mutex::new(spans),
             state,
             attempts,
+            ballast,
             taking: Mutex::new(Taking::Open),
         };
         shared.reserve(shared.opened.next)?;
@@ -413,6 +428,7 @@ impl Shared {
                 tracing::error!(error = %e, "cannot {what}");
             }
         }
+        self.ballast.keep();
     }
 
     /// Syncs the high-water mark if it has moved, and a higher ceiling when half of it is used.
@@ -679,10 +695,13 @@ impl Engine for SledEngine {
 
     fn space(&self) -> Option<Space> {
         let shared = &self.shared;
-        let disk = rustix::fs::statvfs(&shared.settings.path).ok()?;
+        let disk = Disk::of(&shared.settings.path)?;
+        let ballast = shared.ballast.bytes();
+        let stores = shared.chain.bytes() + shared.state.bytes() + shared.attempts.bytes();
         Some(Space {
-            used: shared.chain.bytes() + shared.state.bytes() + shared.attempts.bytes(),
-            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            used: stores + files::dir_bytes(&shared.files) + ballast,
+            free: disk.free,
+            ballast,
         })
     }
 

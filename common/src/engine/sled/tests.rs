@@ -158,13 +158,37 @@ fn a_path_that_is_no_directory_is_refused_with_its_name() {
 fn an_interrupted_first_start_begins_again() {
     let storage = SledStorage::new(1 << 20);
     files::make_dir(&storage.path()).unwrap();
-    for leftover in ["lock", "offsets", "offsets.new", "creel.new"] {
+    for leftover in ["lock", "offsets", "offsets.new", "creel.new", "ballast"] {
         fs::write(storage.path().join(leftover), b"").unwrap();
     }
     files::make_dir(&storage.path().join("proof/blobs")).unwrap();
     let engine = storage.reopen();
     assert!(engine.opened().created && engine.opened().lost.is_empty());
     append(&engine, 1, 2);
+}
+
+#[test]
+fn the_ballast_is_the_logs_own_and_comes_back_after_it_was_deleted() {
+    let storage = SledStorage::new(1 << 20);
+    let settings = SledSettings {
+        ballast_bytes: 3 << 20,
+        ..SledSettings::new(storage.path())
+    };
+    let engine = SledEngine::open(settings, 7).unwrap();
+    let space = engine.space().unwrap();
+    assert_eq!(space.ballast, 3 << 20);
+    assert!(space.used > space.ballast);
+    let ballast = storage.path().join("ballast");
+    fs::remove_file(&ballast).unwrap();
+    let until = std::time::Instant::now() + Duration::from_secs(30);
+    while !ballast.exists() {
+        assert!(std::time::Instant::now() < until, "it does not come back");
+        std::thread::yield_now();
+    }
+    drop(engine);
+    // nothing is set: what is there goes
+    assert_eq!(storage.reopen().space().unwrap().ballast, 0);
+    assert!(!ballast.exists());
 }
 
 #[test]

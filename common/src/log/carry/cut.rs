@@ -1,7 +1,11 @@
 //! Cutting what is left of a volume out of its blocks.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::engine::{self, Engine, EngineError};
 use crate::ids::Offset;
+use crate::log::account::{BySource, Kept};
 use crate::log::block::{self, Block, Entry, Index};
 use crate::log::codec;
 
@@ -12,16 +16,21 @@ const PART: u64 = 2;
 /// Free space that is left alone, however little is written.
 const ROOM: u64 = 8 << 20;
 
-/// Replaces volumes by what is left of them.
+/// Replaces volumes by what is left of them; answers how much of each source that is.
 ///
 /// # Errors
 /// The engine's; [`EngineError::Damaged`] when something that is left cannot be read, and
 /// [`EngineError::TooLarge`] when it would take too much of the disk. The volumes are as they were.
-pub fn carry(engine: &dyn Engine, volumes: Volumes, left: &[Offset]) -> Result<(), EngineError> {
+pub fn carry(
+    engine: &dyn Engine,
+    volumes: Volumes,
+    left: &[Offset],
+) -> Result<BySource, EngineError> {
     let mut cutter = Cutter {
         engine,
         left,
         source: None,
+        kept: BTreeMap::new(),
         bytes: 0,
         bytes_max: volumes.bytes / PART,
     };
@@ -38,7 +47,8 @@ pub fn carry(engine: &dyn Engine, volumes: Volumes, left: &[Offset]) -> Result<(
             cutter.bytes_max + ROOM
         )));
     }
-    engine.rewrite_volumes(volumes.first, volumes.last, &mut || cutter.next())
+    engine.rewrite_volumes(volumes.first, volumes.last, &mut || cutter.next())?;
+    Ok(cutter.kept.into_iter().collect())
 }
 
 /// Hands out what is left, as blocks.
@@ -48,12 +58,13 @@ struct Cutter<'a> {
     left: &'a [Offset],
     /// The block that is being cut.
     source: Option<Source>,
+    /// Handed out so far.
+    kept: BTreeMap<Arc<str>, Kept>,
     bytes: u64,
     bytes_max: u64,
 }
 
 struct Source {
-    stored: engine::Block,
     block: Block,
     index: Index,
 }
@@ -96,7 +107,6 @@ impl Cutter<'_> {
         self.source = Some(Source {
             block: Block::open(&stored).map_err(damaged)?,
             index: Index::decode(index.unwrap_or_default()).map_err(damaged)?,
-            stored,
         });
         Ok(true)
     }
@@ -110,21 +120,21 @@ impl Cutter<'_> {
         let count = wanted.take_while(|(offset, left)| offset == *left).count();
         let end = first + count as u64;
         self.left = &self.left[count..];
-        if (first, end) == (source.block.first(), source.block.end()) {
-            return Ok(source.stored.clone());
+        let entries: Vec<Entry> = (first..end)
+            .map(|offset| source.entry(offset))
+            .collect::<Result<_, _>>()?;
+        for entry in &entries {
+            *self.kept.entry(entry.source.clone()).or_default() += Kept {
+                deliveries: 1,
+                bytes: entry.record.len() as u64,
+                estimated_bytes: 0,
+            };
         }
-        source.part(first, end)
+        Ok(block::encode(first, &entries))
     }
 }
 
 impl Source {
-    /// Its deliveries `first .. end` as a block of their own.
-    fn part(&self, first: Offset, end: Offset) -> Result<engine::Block, EngineError> {
-        let entries: Result<Vec<Entry>, EngineError> =
-            (first..end).map(|offset| self.entry(offset)).collect();
-        Ok(block::encode(first, &entries?))
-    }
-
     fn entry(&self, offset: Offset) -> Result<Entry, EngineError> {
         let damaged = |why: &str| EngineError::Damaged(format!("delivery {offset}: {why}"));
         let record = self
@@ -195,7 +205,14 @@ mod tests {
         let volume = volumes(&engine, 0, 0);
         let left = [1, 2, 3, 12, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
         let before: Vec<Vec<u8>> = left.iter().map(|&o| entry(o, 400).record).collect();
-        carry(&engine, volume, &left).unwrap();
+        let kept = carry(&engine, volume, &left).unwrap();
+        let counts: Vec<_> = kept
+            .iter()
+            .map(|(s, kept)| (&**s, kept.deliveries))
+            .collect();
+        assert_eq!(counts, [("even", 8), ("odd", 7)]);
+        let bytes: u64 = kept.iter().map(|(_, kept)| kept.bytes).sum();
+        assert_eq!(bytes, before.iter().map(|r| r.len() as u64).sum::<u64>());
         let mut found = Vec::new();
         let entries = engine.index(volume.first).unwrap();
         let spans: Vec<_> = entries.iter().map(|e| (e.first, e.count)).collect();

@@ -101,7 +101,9 @@ impl Charge {
             Task::Carry(volumes, left) => {
                 let carried = cut::carry(&*self.engine, volumes, &left);
                 self.gate.look();
-                Done::Carried(carried)
+                Done::Carried(carried.map(|left| {
+                    self.gate.account().rewritten(volumes.first, left);
+                }))
             }
         }
     }

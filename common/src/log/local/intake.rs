@@ -60,7 +60,7 @@ impl LocalLog {
             .filter(|_| !window.is_zero())
             .map(mark);
         // heads are bounded by the listener far below what can be encoded
-        let record = codec::encode(new).map_err(|e| AppendError::Full(e.to_string()))?;
+        let record = codec::encode(new).map_err(|e| AppendError::Busy(e.to_string()))?;
         let received_at = new.envelope.received_at;
         // asked of keys alone
         let since = key.map_or(Timestamp::default(), |_| {
@@ -99,7 +99,7 @@ impl LocalLog {
 #[async_trait]
 impl Intake for LocalLog {
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
-        self.gate.pass()?;
+        self.gate.pass_source(&new.envelope.source)?;
         let (entry, since) = heavy(new.body.len(), || self.entry(&new))?;
         let (runs_asked, known) = self.known(&entry, since);
         if let Some(offset) = known {
@@ -125,7 +125,7 @@ impl Intake for LocalLog {
         };
         match sent {
             Ok(()) => answer.await.unwrap_or(Err(AppendError::Stopped)),
-            Err(TrySendError::Full(_)) => Err(AppendError::Full(
+            Err(TrySendError::Full(_)) => Err(AppendError::Busy(
                 "too many deliveries wait for the disk".to_owned(),
             )),
             Err(TrySendError::Disconnected(_)) => Err(AppendError::Stopped),

@@ -20,6 +20,8 @@ use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
 use crate::ids::{LogId, Offset};
+use crate::log::account::Account;
+use crate::log::bounds::{Bound, Bounds, Reached};
 use crate::log::carry::{self, Carrier, Carrying};
 use crate::log::committer::{Committer, Pending};
 use crate::log::desk::{Around, Bell, Command, Desk};
@@ -72,6 +74,12 @@ pub struct LogFacts {
     pub space: Option<Space>,
     /// Why nothing is taken, if so.
     pub refusing: Option<AppendError>,
+    /// Bounds of its room, with their bytes.
+    pub bounds: Vec<(Bound, u64)>,
+    /// Those that are reached: of the log, and of sources.
+    pub reached: Vec<Reached>,
+    /// What is kept of each source, in all and in each volume.
+    pub account: Arc<Account>,
     /// Idempotency keys on disk.
     pub keys: u64,
 }
@@ -121,7 +129,11 @@ impl LocalLog {
             recovered.sources,
             recent_bytes,
         ));
-        let gate = Arc::new(Gate::new(engine.clone(), config.log.reserve_bytes));
+        let gate = Arc::new(Gate::new(
+            engine.clone(),
+            Bounds::from(config),
+            Arc::new(recovered.account),
+        ));
         let keys_covered = runs.as_ref().map_or(Offset::MAX, |runs| runs.end());
         let (keeper, keep) = Keeper::new(keys_covered);
         let (carrier, carry) = Carrier::new();
@@ -257,6 +269,9 @@ impl LocalLog {
             lost: self.engine.gaps(),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
+            bounds: self.gate.bounds(),
+            reached: self.gate.reached(),
+            account: self.gate.account().clone(),
             keys: self.runs.as_ref().map_or(0, |runs| runs.keys()),
         }
     }

@@ -230,6 +230,9 @@ impl Operate for LocalLog {
     }
 
     async fn reprocess(&self, which: Selection, actor: Actor) -> Result<Changed, OperateError> {
+        if !which.dry_run {
+            self.gate.pass_operator()?;
+        }
         self.change_dead(which, true, actor).await
     }
 
@@ -248,6 +251,7 @@ impl Operate for LocalLog {
     }
 
     async fn pause(&self, route: &str, actor: Actor) -> Result<(), OperateError> {
+        self.gate.pass_operator()?;
         let route = route.to_owned();
         self.change(move |desk| desk.set_paused(&route, true, &actor))
             .await
@@ -260,6 +264,7 @@ impl Operate for LocalLog {
     }
 
     async fn rewind(&self, route: &str, to: RewindTo, actor: Actor) -> Result<u64, OperateError> {
+        self.gate.pass_operator()?;
         let route = route.to_owned();
         self.change(move |desk| {
             let offset = match to {
@@ -277,6 +282,7 @@ impl Operate for LocalLog {
     }
 
     async fn rename(&self, from: &str, to: &str, actor: Actor) -> Result<(), OperateError> {
+        self.gate.pass_operator()?;
         let (from, to) = (from.to_owned(), to.to_owned());
         self.change(move |desk| desk.rename(&from, &to, &actor))
             .await

@@ -1,9 +1,13 @@
 //! The log as a whole.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::engine::{Gap, VolumeInfo};
 use crate::ids::{LogId, Offset};
+use crate::log::account::Kept;
+use crate::log::bounds::Reached;
 
 /// The log as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,6 +25,12 @@ pub struct LogView {
     pub keys: u64,
     /// Why it takes nothing in just now; absent while it does.
     pub refuses: Option<String>,
+    /// Bounds of its room that are reached, those of sources too.
+    #[serde(default)]
+    pub bounds_reached: Vec<ReachedView>,
+    /// What is kept of each source.
+    #[serde(default)]
+    pub kept: Vec<KeptView>,
     /// Bytes the log takes; absent without a disk.
     pub used_bytes: Option<u64>,
     /// Bytes free on its file system; absent without a disk.
@@ -51,6 +61,57 @@ pub struct VolumeView {
     /// It holds what was left of older ones: of its offsets only some are there.
     #[serde(default)]
     pub rest: bool,
+    /// What is kept of each source in it.
+    #[serde(default)]
+    pub kept: Vec<KeptView>,
+}
+
+/// What is kept of a source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct KeptView {
+    /// Its name.
+    pub source: String,
+    /// Deliveries.
+    pub deliveries: u64,
+    /// Bytes of their heads and bodies as they are kept, without what the log adds: what quotas are about.
+    pub bytes: u64,
+    /// How many of these bytes are an even share, in blocks of builds before there were quotas.
+    pub estimated_bytes: u64,
+}
+
+impl From<(Arc<str>, Kept)> for KeptView {
+    fn from((source, kept): (Arc<str>, Kept)) -> Self {
+        Self {
+            source: source.to_string(),
+            deliveries: kept.deliveries,
+            bytes: kept.bytes,
+            estimated_bytes: kept.estimated_bytes,
+        }
+    }
+}
+
+/// A bound that is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct ReachedView {
+    /// `reserve`, `reserve_operate`, `max_bytes` or `quota`.
+    pub bound: String,
+    /// The source, for a quota.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Why, in words, with what would help.
+    pub reason: String,
+}
+
+impl From<&Reached> for ReachedView {
+    fn from(reached: &Reached) -> Self {
+        Self {
+            bound: reached.bound.word().to_owned(),
+            source: reached.bound.source().map(ToString::to_string),
+            reason: reached.to_string(),
+        }
+    }
 }
 
 impl From<VolumeInfo> for VolumeView {
@@ -62,6 +123,7 @@ impl From<VolumeInfo> for VolumeView {
             bytes: volume.bytes,
             sealed: volume.sealed,
             rest: volume.rest,
+            kept: Vec::new(),
         }
     }
 }

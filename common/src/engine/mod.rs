@@ -4,11 +4,13 @@
 //! dead letter is, is written once, above, in [`crate::log`]. All calls block;
 //! they are made from the log's own threads, never from an async task.
 
+pub mod backup;
 pub mod memory;
 pub mod sled;
 
 use bytes::Bytes;
 
+use self::backup::{BackupCall, BackupError, BackupReport};
 use crate::ids::{LogId, Offset};
 
 /// One block to append: deliveries `first .. first + count`, opaque to the engine.
@@ -84,6 +86,7 @@ pub struct VolumeInfo {
 }
 
 /// Offsets that were, or may have been, lost: `first ..= last`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Gap {
     /// First offset of the gap.
@@ -151,6 +154,16 @@ pub enum Change {
     Remove(Vec<u8>),
 }
 
+impl Change {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.len() + value.len(),
+            Self::Remove(key) => key.len(),
+        }
+    }
+}
+
 /// Changes that happen all or not at all.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StateBatch(pub Vec<Change>);
@@ -174,10 +187,7 @@ impl StateBatch {
     /// Refuses entries above [`STATE_VALUE_BYTES_MAX`].
     fn check(&self) -> Result<(), EngineError> {
         for change in &self.0 {
-            let bytes = match change {
-                Change::Put(key, value) => key.len() + value.len(),
-                Change::Remove(key) => key.len(),
-            };
+            let bytes = change.bytes();
             if bytes > STATE_VALUE_BYTES_MAX {
                 return Err(EngineError::TooLarge(format!(
                     "state entry of {bytes} bytes; at most {STATE_VALUE_BYTES_MAX} fit"
@@ -291,11 +301,20 @@ pub trait Engine: Send + Sync + 'static {
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), EngineError>;
 
-    /// Directory for the log's own derived files (key runs), if this engine has a disk.
+    /// Directory for the log's own derived files (key runs), if this engine has a disk. A file there
+    /// is written once, under a name that ends in `.unfinished` until it is complete.
     fn files(&self) -> Option<&std::path::Path>;
 
     /// Bytes the log takes on its disk, and bytes free there; `None` without a disk.
     fn space(&self) -> Option<Space>;
+
+    /// Backs the log up while it is in use: all that had been committed at one moment, into a
+    /// directory, of which an earlier backup of this log is continued. Takes as long as it takes;
+    /// appends and commits go on meanwhile. Until it has returned, the backup before it counts.
+    ///
+    /// # Errors
+    /// [`BackupError`]; none of them is final for the log.
+    fn backup(&self, call: &BackupCall<'_>) -> Result<BackupReport, BackupError>;
 
     /// Syncs what is left and marks the shutdown clean. Nothing may be appended afterwards.
     ///

@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use creel_common::attempt::Report;
 use creel_common::config::{self, Config, Known};
-use creel_common::engine::Engine;
-use creel_common::engine::sled::{SledEngine, SledSettings};
+use creel_common::engine::sled::{self, SledEngine, SledSettings};
+use creel_common::engine::{Engine, EngineError};
 use creel_common::log::keys::{KeyMark, KeyTable, Runs, Verdict};
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{
@@ -201,11 +201,16 @@ async fn told(path: &Path) -> String {
     lines + &text
 }
 
-async fn reads_back(version: &str) {
+fn unpacked(version: &str, dir: &Path) -> PathBuf {
     let text = std::fs::read_to_string(golden(&format!("{version}.log"))).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("data");
+    let path = dir.join("data");
     pack::unpack(&text, &path);
+    path
+}
+
+async fn reads_back(version: &str) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpacked(version, dir.path());
     let wanted = std::fs::read_to_string(golden(&format!("{version}.txt"))).unwrap();
     assert_eq!(told(&path).await, wanted);
 }
@@ -213,6 +218,45 @@ async fn reads_back(version: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_of_format_2_holds_all_that_it_held() {
     reads_back("v2").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_of_format_3_holds_all_that_it_held() {
+    reads_back("v3").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn opening_a_log_of_format_2_makes_it_one_of_this_format() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpacked("v2", dir.path());
+    assert_eq!(sled::format_found(&path).unwrap(), Some(2));
+    let wanted = std::fs::read_to_string(golden("v2.txt")).unwrap();
+    assert_eq!(told(&path).await, wanted);
+    assert_eq!(sled::format_found(&path).unwrap(), Some(sled::FORMAT));
+    assert_eq!(told(&path).await, wanted);
+}
+
+#[test]
+fn a_log_of_a_newer_format_is_refused_and_left_byte_for_byte_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = unpacked("v3", dir.path());
+    let newer = (sled::FORMAT + 1).to_string();
+    let file = path.join("creel.log");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(
+        &file,
+        text.replace("version: 3", &format!("version: {newer}")),
+    )
+    .unwrap();
+    // a newer creel may know files of other kinds
+    std::fs::create_dir(path.join("ahead")).unwrap();
+    std::fs::write(path.join("v/0000000004/tomorrow"), b"of another time").unwrap();
+    let before = pack::pack(&path);
+    let refused = SledEngine::open(SledSettings::new(&path), 1).unwrap_err();
+    let is_refusal = matches!(&refused, EngineError::Format { found, .. } if *found == newer);
+    assert!(is_refusal, "{refused}");
+    assert!(sled::format_found(&path).is_err());
+    assert_eq!(pack::pack(&path), before);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

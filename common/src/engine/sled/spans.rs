@@ -38,6 +38,11 @@ impl Stretches {
         }
     }
 
+    /// All of them, in order.
+    pub(super) fn all(&self) -> &[(Offset, Offset)] {
+        &self.0
+    }
+
     /// Whether all of `first .. end` is in.
     pub(super) fn cover(&self, first: Offset, end: Offset) -> bool {
         self.0.iter().any(|&(f, e)| f <= first && end <= e)

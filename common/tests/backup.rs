@@ -84,7 +84,10 @@ impl Subject {
     }
 
     fn back_up(&self) -> BackupReport {
-        self.try_back_up(&self.backups(), &Unwatched).unwrap()
+        let report = self.try_back_up(&self.backups(), &Unwatched).unwrap();
+        let verified = report.verified.as_ref().unwrap();
+        assert!(verified.damage.is_empty(), "{verified:?}");
+        report
     }
 
     fn try_back_up(&self, dir: &Path, watch: &dyn Watch) -> Result<BackupReport, BackupError> {
@@ -92,6 +95,7 @@ impl Subject {
             dir,
             at: self.clock.wall(),
             keep_free: 0,
+            verify: true,
             watch,
         })
     }
@@ -518,6 +522,7 @@ async fn directories_that_are_not_for_it_are_refused_and_left_alone() {
         dir: &subject.backups(),
         at: subject.clock.wall(),
         keep_free: u64::MAX,
+        verify: false,
         watch: &Unwatched,
     };
     let refused = subject.engine.backup(&call).unwrap_err();

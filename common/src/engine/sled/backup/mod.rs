@@ -44,8 +44,16 @@ const LISTS_MAX: usize = 20;
 /// What the log's own files are called before they are complete.
 const UNFINISHED: &str = "unfinished";
 
-/// Takes a backup.
+/// Takes a backup and, if that was asked for, reads it back.
 pub(super) fn take(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
+    let mut report = write(shared, call)?;
+    if call.verify {
+        report.verified = Some(verify(call.dir, call.watch)?);
+    }
+    Ok(report)
+}
+
+fn write(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
     let log_dir = &shared.settings.path;
     let mut target = Target::open(call.dir, shared.opened.log, log_dir, call.keep_free)?;
     call.watch.begun();
@@ -112,6 +120,7 @@ pub(super) fn take(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupRepor
         blocks_written: blocks,
         files_removed,
         lost: known_lost(&manifest.gaps),
+        verified: None,
     })
 }
 

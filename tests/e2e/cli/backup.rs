@@ -96,19 +96,12 @@ async fn a_receiver_under_load_is_backed_up_and_restored_byte_for_byte() {
 
     // it takes up where it was: dead, waiting and settled; and knows what it has
     let mut receiver = Receiver::start(&other).await;
+    let reader = receiver.api(&other, Role::Read);
     let standing = async |offset: u64| {
-        let id = format!("{}-{offset}", copy.log_id);
-        let shown = json(&other, &["deliveries", "show", &id]).await;
-        let standings = &shown["delivery"]["standings"];
-        let standings = if standings.is_null() {
-            &shown["standings"]
-        } else {
-            standings
-        };
-        standings[0]["standing"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        let path = format!("/v1/deliveries/{}-{offset}", copy.log_id);
+        let shown = reader.get(&path).await.json();
+        let state = shown["standings"][0]["standing"]["state"].as_str();
+        state.unwrap_or_else(|| panic!("{shown}")).to_owned()
     };
     let still_dead = json(&other, &["dead", "list"]).await;
     let offsets = |list: &Value| -> Vec<String> {

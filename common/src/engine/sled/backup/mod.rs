@@ -1,6 +1,6 @@
 //! A backup of a log in use: consistent, incremental, independent of how sled keeps its files.
 //!
-//! The order is what makes it consistent (`docs/decisions/0014-backup.md`):
+//! The order is what makes it consistent (`docs/decisions/0030-backup.md`):
 //!
 //! 1. No volume is removed from now on, and what was removed or lost so far is noted.
 //! 2. The state store is copied as of one commit. Cursors are then behind the log that follows, which

@@ -286,6 +286,7 @@ async fn a_backup_under_load_is_of_one_moment() {
     );
     let floor = log.routes().await.unwrap()[1].floor;
     assert!(floor > 100, "the cursor was copied: {floor}");
+    assert!(floor <= report.next, "{floor} is ahead of {}", report.next);
     // every delivery below the cursor is where its outcome has put it
     let mut counts = (0, 0);
     for offset in (1..floor).step_by(13) {

@@ -403,6 +403,8 @@ impl Copy<'_> {
 
     fn files(&mut self, dir: &str, open: Vec<(String, File)>) -> Result<Vec<Copied>, BackupError> {
         let mut copied = Vec::with_capacity(open.len());
+        self.done = 0;
+        self.total = open.iter().map(|(_, file)| length(file)).sum();
         for (name, file) in open {
             let path = format!("{dir}/{name}");
             let bytes = file.metadata().map_err(failed(Path::new(&path)))?.len();
@@ -418,6 +420,7 @@ impl Copy<'_> {
                     path,
                 },
             });
+            self.done += bytes;
         }
         Ok(copied)
     }
@@ -443,12 +446,15 @@ impl Copy<'_> {
 
     fn copy_chunk(&mut self, part: &mut PartWriter, chunk: &[u8]) -> Result<(), BackupError> {
         part.write(chunk).map_err(self.target.failed())?;
-        self.call
-            .watch
-            .went(Stage::Files, part.bytes(), part.bytes());
+        let done = self.done + part.bytes();
+        self.call.watch.went(Stage::Files, done, self.total);
         self.pace.rest(self.shared.next());
         Ok(())
     }
+}
+
+fn length(file: &File) -> u64 {
+    file.metadata().map_or(0, |facts| facts.len())
 }
 
 /// Whether `path` can be in the log's directory as one of its files: what a manifest names is not

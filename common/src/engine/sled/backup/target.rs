@@ -228,6 +228,12 @@ impl Source {
                 dir.display()
             ))
         })?;
+        if let Some(stored) = manifest.stored().find(|s| s.file.contains('/')) {
+            return Err(BackupError::Damaged(format!(
+                "the manifest names a file `{}`",
+                stored.file.escape_debug()
+            )));
+        }
         Ok(Self {
             parts: dir.join(PARTS),
             manifest,

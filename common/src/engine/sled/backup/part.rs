@@ -24,7 +24,7 @@ const STATE: &[u8; 8] = b"CRBS\x01\0\0\0";
 /// length, first, count, index length, crc of the content, crc of the head
 const HEAD_BYTES: usize = 4 + 8 + 4 + 4 + 4 + 4;
 /// Written bytes are given to the disk this often, so that no sync has to write much at once.
-const SYNC_BYTES: u64 = 8 << 20;
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// A file being written.
 #[derive(Debug)]

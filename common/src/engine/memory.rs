@@ -5,6 +5,7 @@ use std::path::Path;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use super::backup::{BackupCall, BackupError, BackupReport};
 use super::{
     Block, Change, Engine, EngineError, Entry, Gap, IndexEntry, Opened, Space, StateBatch,
     VolumeInfo,
@@ -488,6 +489,12 @@ impl Engine for MemoryEngine {
             }
         }
         Ok(())
+    }
+
+    fn backup(&self, _call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
+        Err(BackupError::Unsupported(
+            "a log in memory (log.engine = \"memory\") cannot be backed up".to_owned(),
+        ))
     }
 
     fn files(&self) -> Option<&Path> {

@@ -4,11 +4,13 @@
 //! dead letter is, is written once, above, in [`crate::log`]. All calls block;
 //! they are made from the log's own threads, never from an async task.
 
+pub mod backup;
 pub mod memory;
 pub mod sled;
 
 use bytes::Bytes;
 
+use self::backup::{BackupCall, BackupError, BackupReport};
 use crate::ids::{LogId, Offset};
 
 /// One block to append: deliveries `first .. first + count`, opaque to the engine.
@@ -89,6 +91,7 @@ pub struct VolumeInfo {
 }
 
 /// Offsets that were, or may have been, lost: `first ..= last`.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Gap {
     /// First offset of the gap.
@@ -139,6 +142,9 @@ pub enum EngineError {
     /// What was read is not what was written.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// Something else is under way that must not be disturbed; to be tried again later.
+    #[error("{0}")]
+    Busy(String),
     /// More than the state store takes in one entry; nothing was changed.
     #[error("{0}")]
     TooLarge(String),
@@ -157,6 +163,16 @@ pub enum Change {
     Put(Vec<u8>, Vec<u8>),
     /// Removes a key; fine when it is not there.
     Remove(Vec<u8>),
+}
+
+impl Change {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Put(key, value) => key.len() + value.len(),
+            Self::Remove(key) => key.len(),
+        }
+    }
 }
 
 /// Changes that happen all or not at all.
@@ -182,10 +198,7 @@ impl StateBatch {
     /// Refuses entries above [`STATE_VALUE_BYTES_MAX`].
     fn check(&self) -> Result<(), EngineError> {
         for change in &self.0 {
-            let bytes = match change {
-                Change::Put(key, value) => key.len() + value.len(),
-                Change::Remove(key) => key.len(),
-            };
+            let bytes = change.bytes();
             if bytes > STATE_VALUE_BYTES_MAX {
                 return Err(EngineError::TooLarge(format!(
                     "state entry of {bytes} bytes; at most {STATE_VALUE_BYTES_MAX} fit"
@@ -268,8 +281,9 @@ pub trait Engine: Send + Sync + 'static {
     /// as it takes; nothing else waits for it.
     ///
     /// # Errors
-    /// What `left` answered, [`EngineError::Failed`] when these are no sealed neighbours or the disk
-    /// refused; nothing has changed then.
+    /// What `left` answered, [`EngineError::Busy`] while a backup needs one of them,
+    /// [`EngineError::Failed`] when these are no sealed neighbours or the disk refused; nothing has
+    /// changed then.
     fn rewrite_volumes(
         &self,
         first: u64,
@@ -315,11 +329,20 @@ pub trait Engine: Send + Sync + 'static {
         visit: &mut dyn FnMut(&[u8]) -> bool,
     ) -> Result<(), EngineError>;
 
-    /// Directory for the log's own derived files (key runs), if this engine has a disk.
+    /// Directory for the log's own derived files (key runs), if this engine has a disk. A file there
+    /// is written once, under a name that ends in `.unfinished` until it is complete.
     fn files(&self) -> Option<&std::path::Path>;
 
     /// Bytes the log takes on its disk, and bytes free there; `None` without a disk.
     fn space(&self) -> Option<Space>;
+
+    /// Backs the log up while it is in use: all that had been committed at one moment, into a
+    /// directory, of which an earlier backup of this log is continued. Takes as long as it takes;
+    /// appends and commits go on meanwhile. Until it has returned, the backup before it counts.
+    ///
+    /// # Errors
+    /// [`BackupError`]; none of them is final for the log.
+    fn backup(&self, call: &BackupCall<'_>) -> Result<BackupReport, BackupError>;
 
     /// Syncs what is left and marks the shutdown clean. Nothing may be appended afterwards.
     ///

@@ -1,5 +1,6 @@
 //! Conformance suites, fakes and sample builders for tests.
 
+pub mod account;
 pub mod clock;
 pub mod engine;
 pub mod log;

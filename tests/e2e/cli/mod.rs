@@ -1,6 +1,7 @@
 //! The command line as a user meets it.
 
 mod activation;
+mod backup;
 mod dead;
 mod log;
 mod offline;

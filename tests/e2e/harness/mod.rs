@@ -30,7 +30,7 @@ pub use eventually::eventually;
 pub use hand::{Hand, Leased};
 pub use lines::json_lines;
 pub use load::{Load, Tally};
-pub use log_reader::{export, salvage, verify};
+pub use log_reader::{Exported, export, salvage, verify};
 pub use manager::{Manager, Sockets};
 pub use marker::Marker;
 pub use process::{Exit, Process};

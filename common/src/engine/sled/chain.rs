@@ -40,6 +40,19 @@ pub(super) struct Chain {
     missing: Mutex<Vec<(Offset, Offset)>>,
 }
 
+/// A volume, as a backup lists it.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) number: u64,
+    /// Of its directory: another name is another volume, whatever its number.
+    pub(super) name: String,
+    /// First offset and end; `None` when nothing is in it.
+    pub(super) span: Option<(Offset, Offset)>,
+    /// It was rewritten: of its offsets only some are there.
+    pub(super) rest: bool,
+    pub(super) bytes: u64,
+}
+
 #[derive(Debug)]
 struct Slot {
     name: VolumeName,
@@ -149,6 +162,26 @@ impl Chain {
             }
         };
         slots.iter().map(info).collect()
+    }
+
+    /// What a backup has to know about the volumes, oldest first.
+    pub(super) fn listed(&self) -> Vec<Listed> {
+        let slots = self.slots.read();
+        let listed = |(number, slot): (&u64, &Slot)| Listed {
+            number: *number,
+            name: slot.name.to_string(),
+            span: slot.span(),
+            rest: slot.name.is_rest(),
+            bytes: slot.bytes(),
+        };
+        slots.iter().map(listed).collect()
+    }
+
+    /// The block of a volume that holds `from` or, in a hole, the first one after it: first offset and
+    /// end. `None` when the volume cannot be read.
+    pub(super) fn block_at(&self, number: u64, from: Offset) -> Option<(Offset, Offset)> {
+        let block = self.volume(number).ok()?.ref_at(from)?;
+        Some((block.first, block.end()))
     }
 
     /// Bytes of all volumes.

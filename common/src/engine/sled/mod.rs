@@ -18,6 +18,7 @@
 //! was removed, or is in a recorded gap: opening checks that and records what is missing.
 
 mod attempts;
+pub mod backup;
 mod chain;
 mod database;
 pub mod durable;
@@ -26,6 +27,7 @@ mod format;
 mod index;
 mod name;
 mod offsets;
+mod pins;
 mod pool;
 mod rest;
 mod rewrite;
@@ -54,12 +56,14 @@ use self::files::{Lock, failed, unusable};
 use self::format::Format;
 use self::name::VolumeName;
 use self::offsets::{Marks, OffsetsFile, RESERVED};
+use self::pins::Pins;
 use self::room::Ballast;
 pub use self::room::Disk;
 use self::spans::Spans;
 use self::state::State;
 use self::volume::{PIECE_BYTES, Volume};
 use self::watch::{Call, Lane, Ticker, Watch};
+use super::backup::{BackupCall, BackupError, BackupReport};
 use super::{
     Block, Engine, EngineError, Entry, Gap, IndexEntry, Opened, Space, StateBatch, VolumeInfo,
 };
@@ -121,6 +125,10 @@ struct Shared {
     opened: Opened,
     files: PathBuf,
     chain: Chain,
+    /// Held while a volume is removed.
+    pins: Pins,
+    /// Held while a backup is taken.
+    backing_up: Mutex<()>,
     writer: Mutex<Writer>,
     /// The next volume, made ahead; held while it is being made.
     prepared: Mutex<Option<Arc<Volume>>>,
@@ -177,7 +185,10 @@ impl SledEngine {
         make_durable(&dir)?;
         let created = found.is_none();
         let format = match found {
-            Some(format) => format,
+            Some(mut format) => {
+                format.upgrade(&dir)?;
+                format
+            }
             None => create(&dir, dice)?,
         };
         sync_parent(&dir)?;
@@ -213,6 +224,18 @@ impl Drop for SledEngine {
     }
 }
 
+/// The format that logs are written in.
+pub const FORMAT: u32 = format::VERSION;
+
+/// The format of the log in a directory, looked at without touching anything; `None` when there is no
+/// log.
+///
+/// # Errors
+/// [`EngineError::Format`] for one that this program does not read, [`EngineError::Unusable`].
+pub fn format_found(dir: &Path) -> Result<Option<u32>, EngineError> {
+    Ok(Format::find(dir)?.map(|format| format.version))
+}
+
 /// Makes failed syncs below `dir` final and proves that syncs are real.
 fn make_durable(dir: &Path) -> Result<(), EngineError> {
     durable::arm(dir).map_err(unusable(dir))?;
@@ -228,6 +251,7 @@ fn make_durable(dir: &Path) -> Result<(), EngineError> {
 fn create(dir: &Path, dice: u64) -> Result<Format, EngineError> {
     OffsetsFile::create(dir, Marks::NEW)?;
     let format = Format {
+        version: format::VERSION,
         log: LogId::from_bits(dice),
         segment_bytes: database::SEGMENT_BYTES,
     };
@@ -318,6 +342,8 @@ impl Shared {
             opened,
             files,
             chain: found.chain,
+            pins: Pins::default(),
+            backing_up: Mutex::new(()),
             writer: Mutex::new(Writer {
                 current: found.current,
                 scratch: Vec::new(),
@@ -346,6 +372,16 @@ impl Shared {
         let ceiling = offsets.marks().ceiling;
         self.ceiling.store(ceiling, Ordering::Release);
         Ok(())
+    }
+
+    /// The next offset, of what is durable.
+    fn next(&self) -> Offset {
+        self.next.load(Ordering::Acquire)
+    }
+
+    /// No offset at or above this may have been used.
+    fn ceiling(&self) -> Offset {
+        self.ceiling.load(Ordering::Acquire)
     }
 
     fn refuse_stopped(&self) -> Result<(), EngineError> {
@@ -638,10 +674,14 @@ impl Engine for SledEngine {
     fn remove_volume(&self, number: u64) -> Result<(), EngineError> {
         let shared = &self.shared;
         shared.refuse_stopped()?;
+        let mut pins = shared.pins.lock();
         let span = shared.chain.full_span(number).ok_or_else(|| {
             EngineError::Failed(format!("volume {number} is not there or not sealed"))
         })?;
         shared.spans.lock().add_removed(span.0, span.1)?;
+        if pins.defer(number) {
+            return Ok(());
+        }
         shared.chain.remove(number)
     }
 
@@ -653,6 +693,14 @@ impl Engine for SledEngine {
     ) -> Result<(), EngineError> {
         self.shared.refuse_stopped()?;
         self.shared.rewrite(first, last, left)
+    }
+
+    fn backup(&self, call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
+        let Some(_one_at_a_time) = self.shared.backing_up.try_lock() else {
+            let dir = call.dir.display().to_string();
+            return Err(BackupError::Busy(dir));
+        };
+        backup::take(&self.shared, call)
     }
 
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, EngineError> {

@@ -12,6 +12,7 @@ use super::chain::{self, Neighbours};
 use super::files::{self, failed};
 use super::index::Footer;
 use super::name::VolumeName;
+use super::pins::Pinned;
 use super::volume::Volume;
 use super::{Shared, database};
 use crate::engine::{Block, EngineError};
@@ -28,6 +29,7 @@ pub(super) type Left<'a> = &'a mut dyn FnMut() -> Result<Option<Block>, EngineEr
 impl Shared {
     /// Replaces the sealed neighbours `first` to `last` by what `left` hands out.
     pub(super) fn rewrite(&self, first: u64, last: u64, left: Left<'_>) -> Result<(), EngineError> {
+        refuse_held(&self.pins.lock(), first, last)?;
         self.chain.seal_full()?;
         let old = self.chain.neighbours(first, last).ok_or_else(|| {
             EngineError::Failed(format!(
@@ -36,18 +38,25 @@ impl Shared {
         })?;
         let dir = self.chain.dir();
         let making = dir.join(MAKING);
-        let made = make(&making, old, left);
-        let cleared = |_| fs::remove_dir_all(&making).map_err(failed(&making));
-        let (name, footer) = match made {
-            Ok(made) => made,
-            Err(e) => {
-                // what cannot be cleared now is at the next opening
-                let _ = cleared(());
-                return Err(e);
-            }
-        };
-        take_over(dir, &making, name).map_err(failed(dir))?;
-        self.chain.replace(name, footer)
+        let replaced = make(&making, old, left).and_then(|(name, footer)| {
+            let pins = self.pins.lock();
+            refuse_held(&pins, first, last)?;
+            take_over(dir, &making, name).map_err(failed(dir))?;
+            self.chain.replace(name, footer)
+        });
+        if making.exists() {
+            // what cannot be cleared now is at the next opening
+            let _ = fs::remove_dir_all(&making);
+        }
+        replaced
+    }
+}
+
+/// A backup reads the volumes that it holds, and wants them as they were.
+fn refuse_held(pins: &Pinned, first: u64, last: u64) -> Result<(), EngineError> {
+    match (first..=last).find(|number| pins.holds(*number)) {
+        Some(number) => Err(EngineError::Busy(format!("a backup needs volume {number}"))),
+        None => Ok(()),
     }
 }
 
@@ -116,6 +125,5 @@ fn next_step(end: Offset, from: &mut Offset, left: Left<'_>) -> Result<Vec<Block
 fn take_over(dir: &Path, making: &Path, name: VolumeName) -> std::io::Result<()> {
     files::sync_dir(making)?;
     fs::rename(making.join(name.to_string()), dir.join(name.to_string()))?;
-    files::sync_dir(dir)?;
-    fs::remove_dir_all(making)
+    files::sync_dir(dir)
 }

@@ -19,7 +19,18 @@ impl Stretches {
         if first >= end {
             return;
         }
-        self.0.push((first, end));
+        // what comes in order costs nothing
+        match self.0.last_mut() {
+            Some(last) if first < last.0 => self.0.push((first, end)),
+            Some(last) if first <= last.1 => {
+                last.1 = last.1.max(end);
+                return;
+            }
+            _ => {
+                self.0.push((first, end));
+                return;
+            }
+        }
         self.0.sort_unstable();
         let mut merged: Vec<(Offset, Offset)> = Vec::with_capacity(self.0.len());
         for &(first, end) in &self.0 {
@@ -36,6 +47,11 @@ impl Stretches {
         for &(first, end) in &other.0 {
             self.add(first, end);
         }
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> &[(Offset, Offset)] {
+        &self.0
     }
 
     /// Whether all of `first .. end` is in.

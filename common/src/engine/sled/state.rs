@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 use super::database::{self, sled_failed};
 use super::files::{Cursor, put_u32};
@@ -18,6 +18,10 @@ use crate::engine::{Change, EngineError, Entry, StateBatch};
 const JOURNAL: &str = "journal";
 /// Bytes of a batch in one journal entry: of larger ones, removed soon, more stays in memory for a while.
 const PIECE_BYTES: usize = 4 * 1024;
+/// Bytes of entries in one batch of a snapshot.
+const READ_BYTES: usize = 64 << 10;
+/// Most bytes of batches kept while a snapshot is made; then commits wait for it.
+const RECORDED_BYTES_MAX: usize = 64 << 20;
 /// sled counts what entries take on disk; in memory they take about three times as much.
 const CACHE_BYTES: u64 = 1 << 20;
 
@@ -29,6 +33,7 @@ pub(super) struct State {
     journal: sled::Tree,
     /// Number of the next batch; held while one is committed.
     next_batch: Mutex<u64>,
+    recorder: Recorder,
 }
 
 impl State {
@@ -47,6 +52,7 @@ impl State {
             db,
             journal,
             next_batch: Mutex::new(0),
+            recorder: Recorder::default(),
         };
         state.replay()?;
         Ok(state)
@@ -104,8 +110,10 @@ impl State {
 
     /// Applies a batch, all or nothing, synced.
     pub(super) fn commit(&self, batch: &StateBatch) -> Result<(), EngineError> {
+        self.recorder.wait_for_room();
         let mut number = self.next_batch.lock();
         self.write(&mut number, batch)?;
+        self.recorder.record(batch);
         self.flush()
     }
 
@@ -165,9 +173,95 @@ impl State {
         Ok(entries)
     }
 
+    /// Hands the whole store to `write`, as of one commit, as batches to be applied in order.
+    ///
+    /// Commits go on meanwhile: entries are read while they may change, and the batches that were
+    /// committed in the time come after them, so that what both have is as the last batch left it.
+    pub(super) fn snapshot<E: From<EngineError>>(
+        &self,
+        write: &mut dyn FnMut(&StateBatch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        {
+            let _between_commits = self.next_batch.lock();
+            self.recorder.start();
+        }
+        let read = self.read_all(write);
+        let recorded = {
+            let _between_commits = self.next_batch.lock();
+            self.recorder.stop()
+        };
+        read?;
+        recorded.iter().try_for_each(write)
+    }
+
+    fn read_all<E: From<EngineError>>(
+        &self,
+        write: &mut dyn FnMut(&StateBatch) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let (mut batch, mut bytes) = (StateBatch::default(), 0);
+        for entry in &*self.db {
+            let (key, value) = entry.map_err(|e| self.failed(&e))?;
+            bytes += key.len() + value.len();
+            batch.put(key.to_vec(), value.to_vec());
+            if bytes >= READ_BYTES {
+                write(&std::mem::take(&mut batch))?;
+                bytes = 0;
+            }
+        }
+        write(&batch)
+    }
+
+    /// Applies changes of a snapshot to a store that nobody uses yet; unsynced.
+    pub(super) fn load(&self, changes: &[Change]) -> Result<(), EngineError> {
+        self.apply(changes)
+    }
+
     /// Bytes it takes on disk.
     pub(super) fn bytes(&self) -> u64 {
         std::fs::metadata(self.path.join("db")).map_or(0, |m| m.len())
+    }
+}
+
+/// Keeps what is committed while the store is being copied.
+#[derive(Debug, Default)]
+struct Recorder {
+    recorded: Mutex<Option<Recorded>>,
+    stopped: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Recorded {
+    batches: Vec<StateBatch>,
+    bytes: usize,
+}
+
+impl Recorder {
+    fn start(&self) {
+        *self.recorded.lock() = Some(Recorded::default());
+    }
+
+    fn stop(&self) -> Vec<StateBatch> {
+        let recorded = self.recorded.lock().take();
+        self.stopped.notify_all();
+        recorded.map(|r| r.batches).unwrap_or_default()
+    }
+
+    fn record(&self, batch: &StateBatch) {
+        if let Some(recorded) = &mut *self.recorded.lock() {
+            recorded.bytes += batch.0.iter().map(Change::bytes).sum::<usize>();
+            recorded.batches.push(batch.clone());
+        }
+    }
+
+    /// Waits while what is kept would take too much memory: until the copy is made.
+    fn wait_for_room(&self) {
+        let mut recorded = self.recorded.lock();
+        while recorded
+            .as_ref()
+            .is_some_and(|r| r.bytes > RECORDED_BYTES_MAX)
+        {
+            self.stopped.wait(&mut recorded);
+        }
     }
 }
 
@@ -179,7 +273,7 @@ fn joined(pieces: &[(sled::IVec, sled::IVec)]) -> Option<Vec<u8>> {
     is_complete.then(|| content.copied().collect())
 }
 
-fn encode(batch: &StateBatch) -> Vec<u8> {
+pub(super) fn encode(batch: &StateBatch) -> Vec<u8> {
     let mut bytes = Vec::new();
     for change in &batch.0 {
         let (kind, key, value) = match change {
@@ -197,7 +291,7 @@ fn encode(batch: &StateBatch) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if u32::from_le_bytes(crc.try_into().ok()?) != crc32fast::hash(body) {
         return None;
@@ -239,6 +333,39 @@ mod tests {
         for cut in (0..bytes.len()).step_by(97) {
             assert!(decode(&bytes[..cut]).is_none());
         }
+    }
+
+    #[test]
+    fn a_snapshot_is_the_store_as_of_its_last_commit_while_commits_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.commit(&batch(0, 1000, 1)).unwrap();
+        let mut copied = BTreeMap::new();
+        let mut reads = 0;
+        let mut write = |batch: &StateBatch| -> Result<(), EngineError> {
+            reads += 1;
+            if reads == 3 {
+                // among those that were read, those that will be, and new ones on either side
+                for (from, to) in [(50, 90), (880, 940), (1000, 1200)] {
+                    let mut batch = self::batch(from, to, 2);
+                    batch.remove((to - 1).to_be_bytes());
+                    state.commit(&batch).unwrap();
+                }
+                state.commit(&self::batch(85, 95, 3)).unwrap();
+            }
+            for change in &batch.0 {
+                match change {
+                    Change::Put(key, value) => copied.insert(key.clone(), value.clone()),
+                    Change::Remove(key) => copied.remove(key),
+                };
+            }
+            Ok(())
+        };
+        state.snapshot(&mut write).unwrap();
+        assert!(reads > 6, "{reads}");
+        let there = state.scan(&[], &[0xff; 4], usize::MAX).unwrap();
+        assert_eq!(copied.into_iter().collect::<Vec<_>>(), there);
+        assert_eq!(state.recorder.stop(), []);
     }
 
     #[test]

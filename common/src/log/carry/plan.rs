@@ -189,7 +189,7 @@ impl Carrying {
     }
 
     fn later(&mut self, volumes: Volumes, now: Duration, error: Option<&EngineError>) {
-        if let Some(error) = error {
+        if let Some(error) = error.filter(|error| !matches!(error, EngineError::Busy(_))) {
             tracing::warn!(
                 volume = volumes.first,
                 %error,

@@ -1,5 +1,6 @@
 //! The log in the process that owns it.
 
+mod backup;
 mod intake;
 mod operate;
 mod threads;
@@ -15,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{oneshot, watch};
 
+use self::backup::Backups;
 use self::intake::{SourceRule, WINDOW_DEFAULT};
 use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
@@ -98,6 +100,8 @@ pub struct LocalLog {
     desk: Sender<Command>,
     /// Changes whenever the committer comes round.
     turns: watch::Receiver<()>,
+    reserve_bytes: u64,
+    backups: Backups,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -210,7 +214,6 @@ impl LocalLog {
             spawn("carrier", guard(), move || carry(carries))?,
         ];
         Ok(Arc::new(Self {
-            clock,
             engine,
             shelf,
             runs,
@@ -220,6 +223,9 @@ impl LocalLog {
             intake: Mutex::new(Some(intake)),
             desk,
             turns,
+            clock,
+            reserve_bytes: config.log.reserve_bytes,
+            backups: Backups::default(),
             threads: Mutex::new(threads),
         }))
     }
@@ -281,6 +287,7 @@ impl LocalLog {
     /// The engine's.
     pub async fn close(self: Arc<Self>) -> Result<(), EngineError> {
         self.gate.stop();
+        self.backups.stop().await;
         let (done, closed) = oneshot::channel();
         let desk = self.desk.clone();
         let hang_up = self.intake.lock().take();

@@ -6,6 +6,7 @@
 mod age;
 mod archive;
 mod backlog;
+mod backup;
 mod dead_destination;
 mod finding;
 mod retention;
@@ -25,6 +26,7 @@ pub enum Scenario {
     DeadDestination(dead_destination::Args),
     Retention(retention::Args),
     Age(age::Args),
+    Backup(backup::Args),
 }
 
 impl Scenario {
@@ -39,6 +41,7 @@ impl Scenario {
             Self::DeadDestination(args) => dead_destination::run(args),
             Self::Retention(args) => retention::run(args),
             Self::Age(args) => age::run(args),
+            Self::Backup(args) => backup::run(args),
         }
     }
 }

@@ -8,9 +8,11 @@ use std::process::{Command, Stdio};
 
 use super::format;
 use super::*;
+use crate::engine::backup::Unwatched;
 use crate::testkit::engine::{
     Sizes, Storage, assert_same_blocks, block, engine_conformance, hand_out, histories_agree,
 };
+use crate::time::Timestamp;
 
 /// A directory that is opened again and again.
 struct SledStorage {
@@ -558,6 +560,66 @@ fn what_is_lost_of_a_rewritten_volume_is_reported() {
         engine.read(1, usize::MAX).unwrap().len() as u64,
         info.first - 1
     );
+}
+
+#[test]
+fn a_backup_holds_what_is_left_and_misses_nothing_else() {
+    let storage = SledStorage::new(2_200_000);
+    let (left, _) = rewritten(&storage);
+    let engine = storage.reopen();
+    let backups = storage.dir.path().join("backups");
+    let call = BackupCall {
+        dir: &backups,
+        at: Timestamp(1),
+        keep_free: 0,
+        verify: true,
+        watch: &Unwatched,
+    };
+    for _ in 0..2 {
+        let report = engine.backup(&call).unwrap();
+        assert_eq!(report.lost, []);
+        assert!(report.verified.unwrap().damage.is_empty());
+    }
+    let restored = storage.dir.path().join("restored");
+    let report = backup::restore(&backup::RestoreCall {
+        backup: &backups,
+        dir: &restored,
+        dice: 9,
+        now: Timestamp(1),
+        partial: false,
+        watch: &Unwatched,
+    });
+    assert_eq!(report.unwrap().lost, []);
+    let engine = SledEngine::open(SledSettings::new(&restored), 1).unwrap();
+    assert!(engine.opened().lost.is_empty(), "{:?}", engine.opened());
+    assert!(engine.gaps().iter().all(|gap| !gap.known_lost));
+    assert_eq!(engine.volumes().iter().filter(|v| v.rest).count(), 1);
+    assert_same_blocks(&engine.read(1, usize::MAX).unwrap(), &left);
+}
+
+#[test]
+fn a_volume_that_a_backup_needs_is_not_rewritten() {
+    let storage = SledStorage::new(2_200_000);
+    let engine = storage.reopen();
+    append_large(&engine, 1, 90);
+    let number = engine.volumes()[1].number;
+    let rewrite = || engine.rewrite_volumes(number, number, &mut || Ok(None));
+    engine.shared.pins.lock().hold_all();
+    let refused = rewrite();
+    assert!(matches!(refused, Err(EngineError::Busy(_))), "{refused:?}");
+    // a backup that begins while it is under way
+    engine.shared.pins.lock().release_all();
+    let mut begins = || {
+        engine.shared.pins.lock().hold_only([number]);
+        Ok(None)
+    };
+    let refused = engine.rewrite_volumes(number, number, &mut begins);
+    assert!(matches!(refused, Err(EngineError::Busy(_))), "{refused:?}");
+    let all: Vec<Block> = (1..90).map(|o| block(o, 1, 100_000)).collect();
+    assert_same_blocks(&engine.read(1, usize::MAX).unwrap(), &all);
+    assert!(!storage.path().join("v/making-rest").exists());
+    engine.shared.pins.lock().release_all();
+    rewrite().unwrap();
 }
 
 #[test]

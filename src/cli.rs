@@ -63,6 +63,8 @@ pub enum Command {
     Providers(c::providers::Command),
     #[command(subcommand)]
     Log(c::log::Command),
+    Backup(c::backup::Args),
+    Restore(c::restore::Args),
     #[cfg(all(feature = "receiver", feature = "worker"))]
     Bench(c::bench::Args),
     Schema(c::schema::Args),

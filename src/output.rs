@@ -259,6 +259,17 @@ pub fn progress(total: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
+/// A progress bar over bytes, of which there are as many as it is told later.
+pub fn progress_bytes(what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(0), target());
+    bar.set_style(
+        ProgressStyle::with_template("{msg:24} {bar:30} {bytes}/{total_bytes} {eta}")
+            .expect("the template is a constant that parses"),
+    );
+    bar.set_message(what);
+    bar
+}
+
 fn target() -> ProgressDrawTarget {
     if std::io::stderr().is_terminal() {
         ProgressDrawTarget::stderr()

@@ -84,7 +84,10 @@ impl Subject {
     }
 
     fn back_up(&self) -> BackupReport {
-        self.try_back_up(&self.backups(), &Unwatched).unwrap()
+        let report = self.try_back_up(&self.backups(), &Unwatched).unwrap();
+        let verified = report.verified.as_ref().unwrap();
+        assert!(verified.damage.is_empty(), "{verified:?}");
+        report
     }
 
     fn try_back_up(&self, dir: &Path, watch: &dyn Watch) -> Result<BackupReport, BackupError> {
@@ -92,6 +95,7 @@ impl Subject {
             dir,
             at: self.clock.wall(),
             keep_free: 0,
+            verify: true,
             watch,
         })
     }
@@ -282,6 +286,7 @@ async fn a_backup_under_load_is_of_one_moment() {
     );
     let floor = log.routes().await.unwrap()[1].floor;
     assert!(floor > 100, "the cursor was copied: {floor}");
+    assert!(floor <= report.next, "{floor} is ahead of {}", report.next);
     // every delivery below the cursor is where its outcome has put it
     let mut counts = (0, 0);
     for offset in (1..floor).step_by(13) {
@@ -332,6 +337,50 @@ async fn the_next_backup_copies_only_what_is_new() {
     assert!(less.bytes < more.bytes, "{less:?}");
     let parts = std::fs::read_dir(subject.backups().join("parts")).unwrap();
     assert_eq!(parts.count() as u64, less.files);
+}
+
+/// Takes deliveries in and has them settled while the state store is being copied.
+struct Settles {
+    log: Arc<LocalLog>,
+    done: AtomicBool,
+    runtime: tokio::runtime::Handle,
+    clock: Arc<ManualClock>,
+}
+
+impl Watch for Settles {
+    fn went(&self, stage: Stage, done: u64, _: u64) {
+        if stage == Stage::State && done > 0 && !self.done.swap(true, Ordering::SeqCst) {
+            self.runtime.block_on(async {
+                for _ in 0..10 {
+                    let delivery = sample::delivery("s", "meanwhile", self.clock.wall());
+                    self.log.append(delivery).await.unwrap();
+                }
+                assert_eq!(settle(&self.log, "meanwhile", 20).await, 15);
+            });
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_settled_while_the_state_is_copied_is_in_the_backup_with_its_delivery() {
+    let subject = Arc::new(Subject::new(1 << 20));
+    for _ in 0..5 {
+        subject.append("s", "before").await;
+    }
+    let watch = Settles {
+        log: subject.log.clone(),
+        done: AtomicBool::new(false),
+        runtime: tokio::runtime::Handle::current(),
+        clock: subject.clock.clone(),
+    };
+    let copied = subject.clone();
+    let backup = move || copied.try_back_up(&copied.backups(), &watch).unwrap();
+    let report = tokio::task::spawn_blocking(backup).await.unwrap();
+    assert_eq!(report.next, 16, "no cursor is ahead of the deliveries");
+    let path = subject.restore("restored");
+    let (_, log) = subject.open_restored(&path);
+    assert_eq!(log.routes().await.unwrap()[1].floor, 16);
+    assert_eq!(account(&*log).await, account(&*subject.log).await);
 }
 
 /// Removes a volume once volumes are being copied.
@@ -518,6 +567,7 @@ async fn directories_that_are_not_for_it_are_refused_and_left_alone() {
         dir: &subject.backups(),
         at: subject.clock.wall(),
         keep_free: u64::MAX,
+        verify: false,
         watch: &Unwatched,
     };
     let refused = subject.engine.backup(&call).unwrap_err();

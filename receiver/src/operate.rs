@@ -5,11 +5,12 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use creel_common::ids::DeliveryId;
 use creel_common::log::wire::{
-    ActCall, AttemptView, CountReply, DeadCall, DeadPage, FoundPage, FoundView, LogView,
-    RenameCall, RewindCall, SourceView, TEXT_BYTES_MAX,
+    ActCall, AttemptView, BackupOrderCall, CountReply, DeadCall, DeadPage, FoundPage, FoundView,
+    LogView, Refusal, RenameCall, RewindCall, SourceView, TEXT_BYTES_MAX,
 };
 use creel_common::log::{
-    Actor, Audit, Changed, Find, Found, OperateError, PAGE_DEFAULT, PAGE_MAX, Page, RouteStatus,
+    Actor, Audit, BackupOrder, BackupStatus, Changed, Find, Found, OperateError, PAGE_DEFAULT,
+    PAGE_MAX, Page, RouteStatus,
 };
 use creel_common::time::Timestamp;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
@@ -368,6 +369,41 @@ pub async fn audit(
         limit.min(PAGE_MAX)
     };
     Ok(Json(api.operate.audit(limit).await?))
+}
+
+/// Begins a backup of the running log into a directory of the receiver's machine. There is one at a
+/// time; how it goes is to be asked with GET.
+#[utoipa::path(
+    post, path = "/v1/backup", tag = "log", request_body = BackupOrderCall,
+    responses(
+        (status = 202, body = BackupStatus, description = "under way"),
+        (status = 409, body = Refusal, description = "another one is under way"),
+        Errors
+    ),
+    security(("token" = []))
+)]
+pub async fn begin_backup(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Payload(call): Payload<BackupOrderCall>,
+) -> Result<(StatusCode, Json<BackupStatus>), Failure> {
+    let actor = actor(&caller, call.act)?;
+    let order = BackupOrder {
+        dir: call.dir,
+        verify: call.verify,
+    };
+    let status = api.operate.backup(order, actor).await?;
+    Ok((StatusCode::ACCEPTED, Json(status)))
+}
+
+/// The backup that is under way, or the last one of this process.
+#[utoipa::path(
+    get, path = "/v1/backup", tag = "log",
+    responses((status = 200, body = BackupStatus), Errors),
+    security(("token" = []))
+)]
+pub async fn backup(State(api): State<Api>) -> Result<Json<BackupStatus>, Failure> {
+    Ok(Json(api.operate.backup_status().await?))
 }
 
 /// The configured sources: where to send to, and what is expected.

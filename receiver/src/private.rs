@@ -108,6 +108,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::dead))
         .routes(routes!(operate::routes))
         .routes(routes!(operate::audit))
+        .routes(routes!(operate::backup))
         .routes(routes!(operate::sources));
     let change = OpenApiRouter::new()
         .routes(routes!(operate::reprocess))
@@ -117,6 +118,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::rewind))
         .routes(routes!(operate::rename))
         .routes(routes!(operate::forget))
+        .routes(routes!(operate::begin_backup))
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
     let open = OpenApiRouter::new()
         .routes(routes!(health::health))

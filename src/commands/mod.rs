@@ -2,6 +2,7 @@
 
 #[cfg(feature = "client")]
 pub mod audit;
+pub mod backup;
 #[cfg(all(feature = "receiver", feature = "worker"))]
 pub mod bench;
 pub mod check;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod providers;
 #[cfg(feature = "receiver")]
 pub mod receiver;
+pub mod restore;
 #[cfg(feature = "client")]
 pub mod routes;
 pub mod schema;
@@ -72,6 +74,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         #[cfg(feature = "receiver")]
         Command::Providers(command) => providers::run(global, &command),
         Command::Log(command) => log::run(global, &command),
+        Command::Backup(args) => backup::run(global, &args),
+        Command::Restore(args) => restore::run(global, &args),
         #[cfg(all(feature = "receiver", feature = "worker"))]
         Command::Bench(args) => bench::run(&args),
         Command::Schema(args) => schema::run(global, &args),

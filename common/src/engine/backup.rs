@@ -20,6 +20,8 @@ pub struct BackupCall<'a> {
     /// Bytes that have to stay free on the log's own disk; what a backup to another disk leaves
     /// there is not its concern.
     pub keep_free: u64,
+    /// Read all of it back afterwards.
+    pub verify: bool,
     /// Is told how it goes.
     pub watch: &'a dyn Watch,
 }
@@ -110,6 +112,8 @@ pub struct BackupReport {
     pub files_removed: u64,
     /// Deliveries that could not be read, now or before, and are not in it.
     pub lost: Vec<Gap>,
+    /// What reading it back found, if that was asked for.
+    pub verified: Option<VerifyReport>,
 }
 
 /// Something in a backup that is not as it was written.

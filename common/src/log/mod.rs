@@ -5,6 +5,7 @@
 //! [`Intake`] (the receiver), [`Work`] (workers), [`Operate`] (people).
 
 mod attempts;
+mod backup;
 pub mod block;
 pub mod breaker;
 pub mod codec;
@@ -31,6 +32,8 @@ pub mod shelf;
 pub mod spans;
 mod state;
 pub mod wire;
+
+pub use self::backup::{BackupOrder, BackupStatus};
 
 use std::time::Duration;
 
@@ -461,6 +464,9 @@ pub enum OperateError {
     /// The request makes no sense, or is not allowed as things stand.
     #[error("{0}")]
     Invalid(String),
+    /// Something of the kind is under way already.
+    #[error("{0}")]
+    Busy(String),
     /// The token does not allow it.
     #[error("{0}")]
     Forbidden(String),
@@ -499,4 +505,8 @@ pub trait Operate: Send + Sync + 'static {
     async fn forget(&self, route: &str, actor: Actor) -> Result<(), OperateError>;
     /// Recorded acts, newest first, at most `limit`.
     async fn audit(&self, limit: u32) -> Result<Vec<Audit>, OperateError>;
+    /// Begins a backup; answers once it is under way. [`OperateError::Busy`] while another one is.
+    async fn backup(&self, order: BackupOrder, actor: Actor) -> Result<BackupStatus, OperateError>;
+    /// How the backup goes that was begun last.
+    async fn backup_status(&self) -> Result<BackupStatus, OperateError>;
 }

@@ -17,13 +17,14 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::wire::{
-    ActCall, AttemptView, CountReply, DeadCall, DeadPage, ExtendReply, FRAMED, FoundPage,
-    FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, Refusal, RefusalKind, RenameCall,
-    RewindCall, SourceView, WireError, find_pairs,
+    ActCall, AttemptView, BackupOrderCall, CountReply, DeadCall, DeadPage, ExtendReply, FRAMED,
+    FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, Refusal, RefusalKind,
+    RenameCall, RewindCall, SourceView, WireError, find_pairs,
 };
 use super::{
-    Actor, Audit, Changed, DeadLetter, Find, Found, Lease, LeaseRequest, Operate, OperateError,
-    Page, RewindTo, RouteStatus, Selection, Settled, Work, WorkError, frames,
+    Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Lease, LeaseRequest,
+    Operate, OperateError, Page, RewindTo, RouteStatus, Selection, Settled, Work, WorkError,
+    frames,
 };
 use crate::attempt::Attempt;
 use crate::ids::{DeliveryId, LogId};
@@ -261,6 +262,19 @@ impl Operate for RemoteLog {
     async fn audit(&self, limit: u32) -> Result<Vec<Audit>, OperateError> {
         let pairs = [("limit", limit.to_string())];
         Ok(self.get("v1/audit", &pairs).await?)
+    }
+
+    async fn backup(&self, order: BackupOrder, actor: Actor) -> Result<BackupStatus, OperateError> {
+        let call = BackupOrderCall {
+            dir: order.dir,
+            verify: order.verify,
+            act: actor.into(),
+        };
+        Ok(self.post("v1/backup", &call).await?)
+    }
+
+    async fn backup_status(&self) -> Result<BackupStatus, OperateError> {
+        Ok(self.get("v1/backup", &[]).await?)
     }
 }
 

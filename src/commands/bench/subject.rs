@@ -12,7 +12,7 @@ use anyhow::{Context, bail, ensure};
 use creel_common::config::Role;
 use creel_common::log::remote::RemoteLog;
 use creel_common::log::wire::LogView;
-use creel_common::log::{Operate, RouteStatus};
+use creel_common::log::{Actor, BackupOrder, BackupStatus, Operate, RouteStatus};
 use creel_receiver::verify::{Registry, SourceKey, SourceKeys, Unsigned, Verifier};
 use http::{HeaderMap, Method};
 use rustix::process::{Pid, Signal, kill_process};
@@ -307,6 +307,29 @@ impl Subject {
     pub fn facts(&self) -> anyhow::Result<LogView> {
         let log = self.operator()?;
         block_on(async { Ok(log.facts().await?) })
+    }
+
+    /// Has it begin a backup into a directory.
+    ///
+    /// # Errors
+    /// When it refuses.
+    pub fn begin_backup(&self, dir: &Path) -> anyhow::Result<()> {
+        let order = BackupOrder {
+            dir: std::path::absolute(dir)?.display().to_string(),
+            verify: false,
+        };
+        let log = self.operator()?;
+        block_on(async { Ok(log.backup(order, Actor::default()).await?) })?;
+        Ok(())
+    }
+
+    /// How its backup goes.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn backup_status(&self) -> anyhow::Result<BackupStatus> {
+        let log = self.operator()?;
+        block_on(async { Ok(log.backup_status().await?) })
     }
 
     fn operator(&self) -> anyhow::Result<RemoteLog> {

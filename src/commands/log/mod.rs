@@ -2,6 +2,7 @@
 
 mod export;
 mod read;
+mod upgrade;
 mod verify;
 
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use creel_common::engine::Engine;
 
 use crate::settings::Global;
 
-/// Verify or export the log while no receiver runs
+/// Verify, export or upgrade the log while no receiver runs
 ///
 /// A log belongs to one process at a time, so these refuse to start while a receiver runs on it.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Verify(verify::Args),
     Export(export::Args),
+    Upgrade(upgrade::Args),
 }
 
 /// Runs the subcommand.
@@ -25,11 +27,12 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
     match command {
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),
+        Command::Upgrade(args) => upgrade::run(global, args),
     }
 }
 
 /// Opens a log that is there: to look at one that is not would make it.
-fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
+pub fn open_existing(config: &Config) -> anyhow::Result<Arc<dyn Engine>> {
     let path = &config.log.path;
     anyhow::ensure!(path.is_dir(), "there is no log in {}", path.display());
     crate::engine::open(config)

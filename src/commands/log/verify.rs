@@ -1,5 +1,6 @@
 //! `creel log verify`: does everything read back as it was written?
 
+use creel_common::config::Config;
 use creel_common::engine::Gap;
 use creel_common::ids::{LogId, Offset};
 use serde::Serialize;
@@ -20,8 +21,9 @@ pub struct Args {
     output: Output,
 }
 
+/// What reading it back found.
 #[derive(Debug, Serialize)]
-struct Verified {
+pub struct Verified {
     log_id: LogId,
     deliveries: u64,
     /// The oldest offset that is there; `next` when nothing is.
@@ -38,17 +40,38 @@ struct Verified {
 }
 
 impl Verified {
-    fn sound(&self) -> bool {
+    /// Nothing is damaged or known to be lost.
+    pub fn sound(&self) -> bool {
         self.damaged.is_empty() && self.gaps.iter().all(|gap| !gap.known_lost)
+    }
+
+    /// Deliveries that read back.
+    pub fn deliveries(&self) -> u64 {
+        self.deliveries
     }
 }
 
 /// Reads everything and reports.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let config = global.load()?;
-    let engine = open_existing(&config)?;
+    let verified = verified(&global.load()?)?;
+    args.output.print(&verified, verified_text)?;
+    if verified.sound() {
+        Ok(())
+    } else {
+        Err(said())
+    }
+}
+
+/// Opens the log and reads everything.
+///
+/// # Errors
+/// When it cannot be opened, or fails altogether.
+pub fn verified(config: &Config) -> anyhow::Result<Verified> {
+    let engine = open_existing(config)?;
     let opened = engine.opened().clone();
-    let bar = progress(opened.next.saturating_sub(1), "reading the log");
+    let volumes = engine.volumes();
+    let total = volumes.iter().map(|v| v.end.saturating_sub(v.first)).sum();
+    let bar = progress(total, "reading the log");
     let mut verified = Verified {
         log_id: opened.log,
         deliveries: 0,
@@ -68,7 +91,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 verified.deliveries += 1;
                 verified.bytes += delivery.body.len() as u64;
                 present.add(offset, offset);
-                bar.set_position(offset);
+                bar.inc(1);
             }
             Piece::Damage(range) => {
                 present.add(range.first, range.last);
@@ -82,13 +105,8 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     bar.finish_and_clear();
     engine
         .close()
-        .map_err(|error| crate::engine::explain(&config, error))?;
-    args.output.print(&verified, verified_text)?;
-    if verified.sound() {
-        Ok(())
-    } else {
-        Err(said())
-    }
+        .map_err(|error| crate::engine::explain(config, error))?;
+    Ok(verified)
 }
 
 /// Which offsets are there, as they come in order; what is missing between them.

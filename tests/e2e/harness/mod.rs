@@ -28,7 +28,7 @@ pub use eventually::eventually;
 pub use hand::{Hand, Leased};
 pub use lines::json_lines;
 pub use load::Load;
-pub use log_reader::{export, salvage, verify};
+pub use log_reader::{Exported, export, salvage, verify};
 pub use marker::Marker;
 pub use process::{Exit, Process};
 pub use receiver::{Receiver, StartFailed};

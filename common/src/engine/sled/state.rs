@@ -336,6 +336,39 @@ mod tests {
     }
 
     #[test]
+    fn a_snapshot_is_the_store_as_of_its_last_commit_while_commits_go_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        state.commit(&batch(0, 1000, 1)).unwrap();
+        let mut copied = BTreeMap::new();
+        let mut reads = 0;
+        let mut write = |batch: &StateBatch| -> Result<(), EngineError> {
+            reads += 1;
+            if reads == 3 {
+                // among those that were read, those that will be, and new ones on either side
+                for (from, to) in [(50, 90), (880, 940), (1000, 1200)] {
+                    let mut batch = self::batch(from, to, 2);
+                    batch.remove((to - 1).to_be_bytes());
+                    state.commit(&batch).unwrap();
+                }
+                state.commit(&self::batch(85, 95, 3)).unwrap();
+            }
+            for change in &batch.0 {
+                match change {
+                    Change::Put(key, value) => copied.insert(key.clone(), value.clone()),
+                    Change::Remove(key) => copied.remove(key),
+                };
+            }
+            Ok(())
+        };
+        state.snapshot(&mut write).unwrap();
+        assert!(reads > 6, "{reads}");
+        let there = state.scan(&[], &[0xff; 4], usize::MAX).unwrap();
+        assert_eq!(copied.into_iter().collect::<Vec<_>>(), there);
+        assert_eq!(state.recorder.stop(), []);
+    }
+
+    #[test]
     fn a_batch_left_in_the_journal_is_applied_and_half_a_batch_is_not() {
         let dir = tempfile::tempdir().unwrap();
         let state = State::open(dir.path()).unwrap();

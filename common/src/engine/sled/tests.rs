@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::process::{Command, Stdio};
 
+use super::format;
 use super::*;
 use crate::testkit::engine::{
     Sizes, Storage, assert_same_blocks, block, engine_conformance, histories_agree,
@@ -120,16 +121,17 @@ fn another_format_is_refused_and_nothing_is_touched() {
     storage.reopen().close().unwrap();
     let path = storage.path().join("creel.log");
     let text = fs::read_to_string(&path).unwrap();
-    fs::write(&path, text.replace("version: 2", "version: 3")).unwrap();
-    let before = tree(&storage.path());
-    let refused = storage.try_open().unwrap_err();
-    let said = refused.to_string();
-    assert!(matches!(refused, EngineError::Format { .. }), "{said}");
-    assert!(
-        said.contains("format 3") && said.contains("reads 2"),
-        "{said}"
-    );
-    assert!(tree(&storage.path()) == before);
+    let written = format!("version: {}", format::VERSION);
+    for other in [format::VERSION + 1, format::OLDEST_READ - 1] {
+        fs::write(&path, text.replace(&written, &format!("version: {other}"))).unwrap();
+        let before = tree(&storage.path());
+        let refused = storage.try_open().unwrap_err();
+        let said = refused.to_string();
+        assert!(matches!(refused, EngineError::Format { .. }), "{said}");
+        assert!(said.contains(&format!("has format {other}")), "{said}");
+        assert!(said.contains("reads 2 to 3"), "{said}");
+        assert!(tree(&storage.path()) == before);
+    }
 }
 
 #[test]

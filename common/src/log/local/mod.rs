@@ -1,5 +1,6 @@
 //! The log in the process that owns it.
 
+mod backup;
 mod intake;
 mod operate;
 mod threads;
@@ -15,6 +16,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::oneshot;
 
+use self::backup::Backups;
 use self::intake::{SourceRule, WINDOW_DEFAULT};
 use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
@@ -85,6 +87,9 @@ pub struct LocalLog {
     sources: HashMap<String, SourceRule>,
     intake: Mutex<Option<Sender<Pending>>>,
     desk: Sender<Command>,
+    clock: Arc<dyn Clock>,
+    reserve_bytes: u64,
+    backups: Backups,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -169,7 +174,7 @@ impl LocalLog {
                 .map(|rule| rule.window)
                 .max()
                 .unwrap_or(WINDOW_DEFAULT),
-            clock: around.clock,
+            clock: around.clock.clone(),
         };
         let on_failure = around.on_failure;
         let failed = on_failure.clone();
@@ -190,6 +195,9 @@ impl LocalLog {
             sources,
             intake: Mutex::new(Some(intake)),
             desk,
+            clock: around.clock,
+            reserve_bytes: config.log.reserve_bytes,
+            backups: Backups::default(),
             threads: Mutex::new(threads),
         }))
     }
@@ -235,6 +243,7 @@ impl LocalLog {
     /// The engine's.
     pub async fn close(self: Arc<Self>) -> Result<(), EngineError> {
         self.gate.stop();
+        self.backups.stop().await;
         let (done, closed) = oneshot::channel();
         let desk = self.desk.clone();
         let hang_up = self.intake.lock().take();

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::LocalLog;
+use super::backup::Around;
 use super::threads::blocking;
 use crate::attempt::Attempt;
 use crate::engine::{Engine, EngineError};
@@ -13,8 +14,8 @@ use crate::log::lane::Lane;
 use crate::log::shelf::Shelf;
 use crate::log::state;
 use crate::log::{
-    Actor, Audit, Changed, DeadLetter, Find, Found, Operate, OperateError, Page, RewindTo,
-    RouteStatus, Selection, WorkError, attempts, codec, query,
+    Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Operate,
+    OperateError, Page, RewindTo, RouteStatus, Selection, WorkError, attempts, codec, query,
 };
 
 /// Attempts shown of one delivery.
@@ -297,6 +298,19 @@ impl Operate for LocalLog {
             codec::from_slice(&value).map_err(|e| OperateError::Unavailable(e.to_string()))
         };
         entries.into_iter().map(read).collect()
+    }
+
+    async fn backup(&self, order: BackupOrder, actor: Actor) -> Result<BackupStatus, OperateError> {
+        let around = Around {
+            engine: self.engine.clone(),
+            at: self.clock.wall(),
+            keep_free: self.reserve_bytes,
+        };
+        self.backups.begin(around, order, actor).await
+    }
+
+    async fn backup_status(&self) -> Result<BackupStatus, OperateError> {
+        Ok(self.backups.status())
     }
 }
 

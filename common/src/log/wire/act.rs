@@ -60,6 +60,22 @@ pub struct RenameCall {
     pub act: ActCall,
 }
 
+/// Orders a backup.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct BackupOrderCall {
+    /// An absolute path on the receiver's machine: new, empty, or with an earlier backup of this log.
+    #[cfg_attr(feature = "openapi", schema(example = "/backup/creel"))]
+    pub dir: String,
+    /// Read all of it back afterwards.
+    #[serde(default)]
+    pub verify: bool,
+    /// Who, and why.
+    #[serde(default)]
+    pub act: ActCall,
+}
+
 /// How many deliveries something concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

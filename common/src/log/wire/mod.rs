@@ -22,7 +22,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-pub use self::act::{ActCall, CountReply, DeadCall, RenameCall, RewindCall};
+pub use self::act::{ActCall, BackupOrderCall, CountReply, DeadCall, RenameCall, RewindCall};
 pub use self::delivery::{DeliveryView, HeaderView};
 pub use self::facts::{GapView, LogView, VolumeView};
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};

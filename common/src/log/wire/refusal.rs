@@ -17,6 +17,8 @@ pub enum RefusalKind {
     NotFound,
     /// 422: the request makes no sense, or is not allowed as things stand.
     Invalid,
+    /// 409: something of the kind is under way already.
+    Busy,
     /// 401: no token, or none that is known.
     Unauthorized,
     /// 403: the token does not allow it.
@@ -34,6 +36,7 @@ impl RefusalKind {
             Self::Stale => 410,
             Self::NoRoute | Self::NotFound => 404,
             Self::Invalid => 422,
+            Self::Busy => 409,
             Self::Unauthorized => 401,
             Self::Forbidden => 403,
             Self::Protocol => 400,
@@ -93,6 +96,7 @@ impl From<Refusal> for WorkError {
             RefusalKind::Unavailable => Self::Unavailable(refusal.error),
             RefusalKind::NotFound
             | RefusalKind::Invalid
+            | RefusalKind::Busy
             | RefusalKind::Unauthorized
             | RefusalKind::Forbidden
             | RefusalKind::Protocol => Self::Invalid(refusal.error),
@@ -105,6 +109,7 @@ impl From<OperateError> for Refusal {
         let kind = match &error {
             OperateError::NotFound(_) => RefusalKind::NotFound,
             OperateError::Invalid(_) => RefusalKind::Invalid,
+            OperateError::Busy(_) => RefusalKind::Busy,
             OperateError::Forbidden(_) => RefusalKind::Forbidden,
             OperateError::Unavailable(_) => RefusalKind::Unavailable,
         };
@@ -120,6 +125,7 @@ impl From<Refusal> for OperateError {
             RefusalKind::Invalid | RefusalKind::Stale | RefusalKind::Protocol => {
                 Self::Invalid(text)
             }
+            RefusalKind::Busy => Self::Busy(text),
             RefusalKind::Unauthorized | RefusalKind::Forbidden => Self::Forbidden(text),
             RefusalKind::Unavailable => Self::Unavailable(text),
         }

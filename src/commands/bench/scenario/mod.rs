@@ -5,6 +5,7 @@
 
 mod archive;
 mod backlog;
+mod backup;
 mod dead_destination;
 mod finding;
 mod retention;
@@ -23,6 +24,7 @@ pub enum Scenario {
     Retries(retries::Args),
     DeadDestination(dead_destination::Args),
     Retention(retention::Args),
+    Backup(backup::Args),
 }
 
 impl Scenario {
@@ -36,6 +38,7 @@ impl Scenario {
             Self::Retries(args) => retries::run(args),
             Self::DeadDestination(args) => dead_destination::run(args),
             Self::Retention(args) => retention::run(args),
+            Self::Backup(args) => backup::run(args),
         }
     }
 }

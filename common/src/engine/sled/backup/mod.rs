@@ -1,6 +1,6 @@
 //! A backup of a log in use: consistent, incremental, independent of how sled keeps its files.
 //!
-//! The order is what makes it consistent (`docs/decisions/0014-backup.md`):
+//! The order is what makes it consistent (`docs/decisions/0030-backup.md`):
 //!
 //! 1. No volume is removed from now on, and what was removed or lost so far is noted.
 //! 2. The state store is copied as of one commit. Cursors are then behind the log that follows, which
@@ -44,8 +44,16 @@ const LISTS_MAX: usize = 20;
 /// What the log's own files are called before they are complete.
 const UNFINISHED: &str = "unfinished";
 
-/// Takes a backup.
+/// Takes a backup and, if that was asked for, reads it back.
 pub(super) fn take(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
+    let mut report = write(shared, call)?;
+    if call.verify {
+        report.verified = Some(verify(call.dir, call.watch)?);
+    }
+    Ok(report)
+}
+
+fn write(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupReport, BackupError> {
     let log_dir = &shared.settings.path;
     let mut target = Target::open(call.dir, shared.opened.log, log_dir, call.keep_free)?;
     call.watch.begun();
@@ -112,6 +120,7 @@ pub(super) fn take(shared: &Shared, call: &BackupCall<'_>) -> Result<BackupRepor
         blocks_written: blocks,
         files_removed,
         lost: known_lost(&manifest.gaps),
+        verified: None,
     })
 }
 
@@ -394,6 +403,8 @@ impl Copy<'_> {
 
     fn files(&mut self, dir: &str, open: Vec<(String, File)>) -> Result<Vec<Copied>, BackupError> {
         let mut copied = Vec::with_capacity(open.len());
+        self.done = 0;
+        self.total = open.iter().map(|(_, file)| length(file)).sum();
         for (name, file) in open {
             let path = format!("{dir}/{name}");
             let bytes = file.metadata().map_err(failed(Path::new(&path)))?.len();
@@ -409,6 +420,7 @@ impl Copy<'_> {
                     path,
                 },
             });
+            self.done += bytes;
         }
         Ok(copied)
     }
@@ -434,12 +446,15 @@ impl Copy<'_> {
 
     fn copy_chunk(&mut self, part: &mut PartWriter, chunk: &[u8]) -> Result<(), BackupError> {
         part.write(chunk).map_err(self.target.failed())?;
-        self.call
-            .watch
-            .went(Stage::Files, part.bytes(), part.bytes());
+        let done = self.done + part.bytes();
+        self.call.watch.went(Stage::Files, done, self.total);
         self.pace.rest(self.shared.next());
         Ok(())
     }
+}
+
+fn length(file: &File) -> u64 {
+    file.metadata().map_or(0, |facts| facts.len())
 }
 
 /// Whether `path` can be in the log's directory as one of its files: what a manifest names is not

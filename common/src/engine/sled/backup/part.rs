@@ -24,7 +24,7 @@ const STATE: &[u8; 8] = b"CRBS\x01\0\0\0";
 /// length, first, count, index length, crc of the content, crc of the head
 const HEAD_BYTES: usize = 4 + 8 + 4 + 4 + 4 + 4;
 /// Written bytes are given to the disk this often, so that no sync has to write much at once.
-const SYNC_BYTES: u64 = 8 << 20;
+const SYNC_BYTES: u64 = 4 << 20;
 
 /// A file being written.
 #[derive(Debug)]
@@ -241,7 +241,7 @@ impl PartReader {
     }
 
     /// Reads what is left; whether the file is what `stored` says.
-    pub(super) fn is_as_stored(mut self, stored: &Stored) -> io::Result<bool> {
+    pub(super) fn ends_as_stored(mut self, stored: &Stored) -> io::Result<bool> {
         let mut rest = vec![0; 1 << 20];
         while self.read(&mut rest)? > 0 {}
         Ok(self.bytes == stored.bytes && hex::encode(self.hash.finalize()) == stored.sha256)

@@ -32,6 +32,11 @@ pub(super) fn failed(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
     move |e| BackupError::Failed(format!("{}: {e}", path.display()))
 }
 
+/// Trouble with the directory as it was given.
+fn unusable(path: &Path) -> impl FnOnce(io::Error) -> BackupError {
+    move |e| BackupError::Unfit(format!("cannot use {}: {e}", path.display()))
+}
+
 /// A directory that was opened for a backup; locked until it is dropped.
 #[derive(Debug)]
 pub(super) struct Target {
@@ -66,7 +71,7 @@ impl Target {
         if !is_new {
             refuse_other(dir, log)?;
         }
-        files::make_dir(dir).map_err(failed(dir))?;
+        files::make_dir(dir).map_err(unusable(dir))?;
         let lock = lock(dir)?;
         files::keep_private(dir);
         if is_new {
@@ -223,6 +228,12 @@ impl Source {
                 dir.display()
             ))
         })?;
+        if let Some(stored) = manifest.stored().find(|s| s.file.contains('/')) {
+            return Err(BackupError::Damaged(format!(
+                "the manifest names a file `{}`",
+                stored.file.escape_debug()
+            )));
+        }
         Ok(Self {
             parts: dir.join(PARTS),
             manifest,
@@ -238,7 +249,7 @@ impl Source {
 fn lock(dir: &Path) -> Result<Lock, BackupError> {
     Lock::take(dir).map_err(|e| match e {
         EngineError::Locked(dir) => BackupError::Busy(dir),
-        other => BackupError::Failed(other.to_string()),
+        other => BackupError::Unfit(other.to_string()),
     })
 }
 
@@ -295,7 +306,7 @@ fn is_empty(dir: &Path) -> Result<bool, BackupError> {
             })
         })),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(e) => Err(failed(dir)(e)),
+        Err(e) => Err(unusable(dir)(e)),
     }
 }
 

@@ -241,7 +241,7 @@ impl PartReader {
     }
 
     /// Reads what is left; whether the file is what `stored` says.
-    pub(super) fn is_as_stored(mut self, stored: &Stored) -> io::Result<bool> {
+    pub(super) fn ends_as_stored(mut self, stored: &Stored) -> io::Result<bool> {
         let mut rest = vec![0; 1 << 20];
         while self.read(&mut rest)? > 0 {}
         Ok(self.bytes == stored.bytes && hex::encode(self.hash.finalize()) == stored.sha256)

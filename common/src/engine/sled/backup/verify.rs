@@ -115,7 +115,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.bytes += reader.bytes();
-        let whole = reader.is_as_stored(&part.stored).map_err(failed(&path))?;
+        let whole = reader.ends_as_stored(&part.stored).map_err(failed(&path))?;
         if self.damage.len() == before && (!whole || blocks != part.blocks) {
             // every block was as it said of itself, yet these are not the blocks that were written
             self.lose(part, part.first, part.end, "not the file that was written");
@@ -161,7 +161,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.bytes += reader.bytes();
-        if !(reader.is_as_stored(stored).map_err(failed(&path))? && sound) {
+        if !(reader.ends_as_stored(stored).map_err(failed(&path))? && sound) {
             self.hurt(stored, "not as it was written");
         }
         Ok(())
@@ -187,7 +187,7 @@ impl<'a> Reading<'a> {
             }
         }
         self.bytes += reader.bytes();
-        if !reader.is_as_stored(stored).map_err(failed(&path))? {
+        if !reader.ends_as_stored(stored).map_err(failed(&path))? {
             self.hurt(stored, "not as it was written");
         }
         Ok(())

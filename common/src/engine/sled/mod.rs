@@ -6,7 +6,7 @@
 //!      offsets       reserved ceiling, high-water mark, clean flag     offsets.rs
 //!      spans         offsets removed on purpose, and lost              spans.rs
 //!      v/0000000001/ a volume: sled database and index file            volume.rs index.rs chain.rs
-//!      state/        the state store, a sled database                  state.rs
+//!      state/        the state store, a sled database; state.1/ …      state/
 //!      attempts/     kept attempts, append-only files                  attempts.rs
 //!      files/        the log's own derived files
 //!      ballast       room that an opening can give away                room.rs
@@ -45,7 +45,7 @@ mod watch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -71,6 +71,10 @@ use crate::ids::{LogId, Offset};
 
 /// How often the high-water mark and the attempts are synced.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(1);
+/// How often it is looked whether the state store has grown.
+const COMPACT_EVERY: Duration = Duration::from_secs(10);
+/// Free space that is left alone by that.
+const ROOM_TO_COMPACT: u64 = 64 << 20;
 /// How often syncs under way are looked at.
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 
@@ -114,6 +118,7 @@ impl SledSettings {
 pub struct SledEngine {
     shared: Arc<Shared>,
     keeper: Mutex<Ticker>,
+    compacter: Mutex<Ticker>,
     watcher: Mutex<Ticker>,
     call_keeper: Call,
     _lock: Lock,
@@ -143,6 +148,8 @@ struct Shared {
     ballast: Ballast,
     watch: Watch,
     taking: Mutex<Taking>,
+    /// What takes long gives up.
+    stopping: AtomicBool,
 }
 
 /// Whether the log takes more.
@@ -202,6 +209,10 @@ impl SledEngine {
         let keeper = Ticker::start("log keeper", HOUSEKEEPING_EVERY, &call_keeper, move || {
             kept.keep_house();
         })?;
+        let compacted = shared.clone();
+        let compacter = Ticker::start("log compacter", COMPACT_EVERY, &Call::new(), move || {
+            compacted.compact();
+        })?;
         let watched = shared.clone();
         let watcher = Ticker::start("log watch", WATCH_EVERY, &Call::new(), move || {
             watched.watch.check();
@@ -209,6 +220,7 @@ impl SledEngine {
         Ok(Self {
             shared,
             keeper: Mutex::new(keeper),
+            compacter: Mutex::new(compacter),
             watcher: Mutex::new(watcher),
             call_keeper,
             _lock: lock,
@@ -219,7 +231,9 @@ impl SledEngine {
 impl Drop for SledEngine {
     fn drop(&mut self) {
         // they hold the databases open
+        self.shared.stopping.store(true, Ordering::Release);
         self.keeper.lock().stop();
+        self.compacter.lock().stop();
         self.watcher.lock().stop();
     }
 }
@@ -356,6 +370,7 @@ impl Shared {
             attempts,
             ballast,
             taking: Mutex::new(Taking::Open),
+            stopping: AtomicBool::new(false),
         };
         shared.reserve(shared.opened.next)?;
         Ok(shared)
@@ -465,6 +480,21 @@ impl Shared {
             }
         }
         self.ballast.keep();
+    }
+
+    /// Has the state store rewritten when it has grown to several times what is in it.
+    fn compact(&self) {
+        let free = Disk::of(&self.settings.path).map_or(u64::MAX, |disk| disk.free);
+        // the new one is smaller, and goes beside the old one for a while
+        if !self.state.has_grown() || free < self.state.bytes() + ROOM_TO_COMPACT {
+            return;
+        }
+        if let Err(error) = self
+            .state
+            .compact(&|| self.stopping.load(Ordering::Acquire))
+        {
+            tracing::error!(%error, "the state store could not be rewritten");
+        }
     }
 
     /// Syncs the high-water mark if it has moved, and a higher ceiling when half of it is used.
@@ -757,7 +787,9 @@ impl Engine for SledEngine {
         if matches!(*self.shared.taking.lock(), Taking::Closed) {
             return Ok(());
         }
+        self.shared.stopping.store(true, Ordering::Release);
         self.keeper.lock().stop();
+        self.compacter.lock().stop();
         let finished = self.shared.finish();
         self.watcher.lock().stop();
         finished

@@ -8,7 +8,7 @@ use super::super::subject::{self, Layout, Subject};
 use super::Common;
 use super::finding::{Findings, Unit, print};
 use super::sink::{Answer, Rule, Sinks};
-use super::stage::{Stage, disk_bytes, median, number};
+use super::stage::{Stage, disk_bytes, median, number, part_bytes};
 use crate::output::count;
 
 /// Take very many deliveries of which a few stay dead and a few wait for days
@@ -234,7 +234,7 @@ fn report(
             "files",
         ),
     ] {
-        let bytes = number(disk_bytes(&data.join(directory)));
+        let bytes = number(part_bytes(&data, directory));
         findings.note(name, what, bytes, Unit::Bytes);
     }
     speed(parts, findings);

@@ -6,7 +6,7 @@ use super::super::report::System;
 use super::super::subject::{Layout, Subject};
 use super::Common;
 use super::finding::{Findings, Unit, print};
-use super::stage::{Stage, disk_bytes, number};
+use super::stage::{Stage, disk_bytes, number, part_bytes};
 
 /// Fill many small volumes, deliver everything, and wait for the disk to come back
 ///
@@ -106,7 +106,7 @@ fn parts(subject: &Subject, findings: &mut Findings) {
             "files",
         ),
     ] {
-        let bytes = number(disk_bytes(&data.join(directory)));
+        let bytes = number(part_bytes(&data, directory));
         findings.note(name, what, bytes, Unit::Bytes);
     }
 }

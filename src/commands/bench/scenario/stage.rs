@@ -166,6 +166,19 @@ pub fn number(count: u64) -> f64 {
     count as f64
 }
 
+/// Bytes of a part of the log's directory: `name`, and `name.1`, … that took its place.
+pub fn part_bytes(data: &Path, name: &str) -> u64 {
+    let is_part = |path: &Path| path.file_stem().is_some_and(|stem| stem == name);
+    let Ok(entries) = data.read_dir() else {
+        return 0;
+    };
+    let paths = entries.filter_map(Result::ok).map(|entry| entry.path());
+    paths
+        .filter(|path| is_part(path))
+        .map(|path| disk_bytes(&path))
+        .sum()
+}
+
 /// Bytes of all files below a directory; one that goes meanwhile counts for nothing.
 pub fn disk_bytes(dir: &Path) -> u64 {
     let Ok(entries) = dir.read_dir() else {

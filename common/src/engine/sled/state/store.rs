@@ -1,4 +1,4 @@
-//! The state store: one sled database with atomic batches that cost one sync.
+//! One sled database with atomic batches that cost one sync.
 //!
 //! sled's own `apply_batch` takes two syncs under a lock of the whole process, which would stop
 //! appends while state is committed. What sled does promise is that a crash leaves a prefix of the
@@ -9,10 +9,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use parking_lot::{Condvar, Mutex};
-
-use super::database::{self, sled_failed};
-use super::files::{Cursor, put_u32};
+use super::super::database::{self, sled_failed};
+use super::super::files::{Cursor, put_u32};
 use crate::engine::{Change, EngineError, Entry, StateBatch};
 
 const JOURNAL: &str = "journal";
@@ -20,42 +18,39 @@ const JOURNAL: &str = "journal";
 const PIECE_BYTES: usize = 4 * 1024;
 /// Bytes of entries in one batch of a snapshot.
 const READ_BYTES: usize = 64 << 10;
-/// Most bytes of batches kept while a snapshot is made; then commits wait for it.
-const RECORDED_BYTES_MAX: usize = 64 << 20;
 /// sled counts what entries take on disk; in memory they take about three times as much.
 const CACHE_BYTES: u64 = 1 << 20;
 
-/// The open state store.
+/// An open database.
 #[derive(Debug)]
-pub(super) struct State {
+pub(super) struct Store {
     path: PathBuf,
     db: sled::Db,
     journal: sled::Tree,
-    /// Number of the next batch; held while one is committed.
-    next_batch: Mutex<u64>,
-    recorder: Recorder,
 }
 
-impl State {
-    /// Opens the store in `dir`, made if it is not there.
-    pub(super) fn open(dir: &Path) -> Result<Self, EngineError> {
-        let path = dir.join("state");
-        if !path.exists() {
-            database::create(&path, &dir.join("making-state"), &[JOURNAL])?;
-        }
-        let copy = dir.join("damaged").join("state");
+impl Store {
+    /// Makes an empty database at `path`, closed and synced, by way of `making`.
+    pub(super) fn create(path: &Path, making: &Path) -> Result<(), EngineError> {
+        database::create(path, making, &[JOURNAL])
+    }
+
+    /// Opens the database at `path`; of a damaged one a copy is kept at `copy`.
+    pub(super) fn open(path: &Path, copy: &Path) -> Result<Self, EngineError> {
         let db =
-            database::open_or_mend(&path, &copy, CACHE_BYTES).map_err(|e| e.into_engine(&path))?;
-        let journal = db.open_tree(JOURNAL).map_err(|e| sled_failed(&path, &e))?;
-        let state = Self {
-            path,
+            database::open_or_mend(path, copy, CACHE_BYTES).map_err(|e| e.into_engine(path))?;
+        let journal = db.open_tree(JOURNAL).map_err(|e| sled_failed(path, &e))?;
+        let store = Self {
+            path: path.to_owned(),
             db,
             journal,
-            next_batch: Mutex::new(0),
-            recorder: Recorder::default(),
         };
-        state.replay()?;
-        Ok(state)
+        store.replay()?;
+        Ok(store)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     fn failed(&self, error: &sled::Error) -> EngineError {
@@ -97,7 +92,8 @@ impl State {
         Ok(())
     }
 
-    fn apply(&self, changes: &[Change]) -> Result<(), EngineError> {
+    /// Applies changes, unsynced and one by one.
+    pub(super) fn apply(&self, changes: &[Change]) -> Result<(), EngineError> {
         for change in changes {
             let applied = match change {
                 Change::Put(key, value) => self.db.insert(key, value.as_slice()),
@@ -108,16 +104,8 @@ impl State {
         Ok(())
     }
 
-    /// Applies a batch, all or nothing, synced.
-    pub(super) fn commit(&self, batch: &StateBatch) -> Result<(), EngineError> {
-        self.recorder.wait_for_room();
-        let mut number = self.next_batch.lock();
-        self.write(&mut number, batch)?;
-        self.recorder.record(batch);
-        self.flush()
-    }
-
-    fn write(&self, number: &mut u64, batch: &StateBatch) -> Result<(), EngineError> {
+    /// Writes a batch, all or nothing, unsynced. `number` counts batches.
+    pub(super) fn write(&self, number: &mut u64, batch: &StateBatch) -> Result<(), EngineError> {
         if batch.0.len() == 1 {
             // one insert is atomic by itself
             return self.apply(&batch.0);
@@ -173,28 +161,8 @@ impl State {
         Ok(entries)
     }
 
-    /// Hands the whole store to `write`, as of one commit, as batches to be applied in order.
-    ///
-    /// Commits go on meanwhile: entries are read while they may change, and the batches that were
-    /// committed in the time come after them, so that what both have is as the last batch left it.
-    pub(super) fn snapshot<E: From<EngineError>>(
-        &self,
-        write: &mut dyn FnMut(&StateBatch) -> Result<(), E>,
-    ) -> Result<(), E> {
-        {
-            let _between_commits = self.next_batch.lock();
-            self.recorder.start();
-        }
-        let read = self.read_all(write);
-        let recorded = {
-            let _between_commits = self.next_batch.lock();
-            self.recorder.stop()
-        };
-        read?;
-        recorded.iter().try_for_each(write)
-    }
-
-    fn read_all<E: From<EngineError>>(
+    /// Hands all entries to `write`, as batches, while they may change.
+    pub(super) fn read_all<E: From<EngineError>>(
         &self,
         write: &mut dyn FnMut(&StateBatch) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -211,57 +179,9 @@ impl State {
         write(&batch)
     }
 
-    /// Applies changes of a snapshot to a store that nobody uses yet; unsynced.
-    pub(super) fn load(&self, changes: &[Change]) -> Result<(), EngineError> {
-        self.apply(changes)
-    }
-
     /// Bytes it takes on disk.
     pub(super) fn bytes(&self) -> u64 {
         std::fs::metadata(self.path.join("db")).map_or(0, |m| m.len())
-    }
-}
-
-/// Keeps what is committed while the store is being copied.
-#[derive(Debug, Default)]
-struct Recorder {
-    recorded: Mutex<Option<Recorded>>,
-    stopped: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct Recorded {
-    batches: Vec<StateBatch>,
-    bytes: usize,
-}
-
-impl Recorder {
-    fn start(&self) {
-        *self.recorded.lock() = Some(Recorded::default());
-    }
-
-    fn stop(&self) -> Vec<StateBatch> {
-        let recorded = self.recorded.lock().take();
-        self.stopped.notify_all();
-        recorded.map(|r| r.batches).unwrap_or_default()
-    }
-
-    fn record(&self, batch: &StateBatch) {
-        if let Some(recorded) = &mut *self.recorded.lock() {
-            recorded.bytes += batch.0.iter().map(Change::bytes).sum::<usize>();
-            recorded.batches.push(batch.clone());
-        }
-    }
-
-    /// Waits while what is kept would take too much memory: until the copy is made.
-    fn wait_for_room(&self) {
-        let mut recorded = self.recorded.lock();
-        while recorded
-            .as_ref()
-            .is_some_and(|r| r.bytes > RECORDED_BYTES_MAX)
-        {
-            self.stopped.wait(&mut recorded);
-        }
     }
 }
 
@@ -273,7 +193,7 @@ fn joined(pieces: &[(sled::IVec, sled::IVec)]) -> Option<Vec<u8>> {
     is_complete.then(|| content.copied().collect())
 }
 
-pub(super) fn encode(batch: &StateBatch) -> Vec<u8> {
+pub(in crate::engine::sled) fn encode(batch: &StateBatch) -> Vec<u8> {
     let mut bytes = Vec::new();
     for change in &batch.0 {
         let (kind, key, value) = match change {
@@ -291,7 +211,7 @@ pub(super) fn encode(batch: &StateBatch) -> Vec<u8> {
     bytes
 }
 
-pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
+pub(in crate::engine::sled) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if u32::from_le_bytes(crc.try_into().ok()?) != crc32fast::hash(body) {
         return None;
@@ -336,43 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_is_the_store_as_of_its_last_commit_while_commits_go_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path()).unwrap();
-        state.commit(&batch(0, 1000, 1)).unwrap();
-        let mut copied = BTreeMap::new();
-        let mut reads = 0;
-        let mut write = |batch: &StateBatch| -> Result<(), EngineError> {
-            reads += 1;
-            if reads == 3 {
-                // among those that were read, those that will be, and new ones on either side
-                for (from, to) in [(50, 90), (880, 940), (1000, 1200)] {
-                    let mut batch = self::batch(from, to, 2);
-                    batch.remove((to - 1).to_be_bytes());
-                    state.commit(&batch).unwrap();
-                }
-                state.commit(&self::batch(85, 95, 3)).unwrap();
-            }
-            for change in &batch.0 {
-                match change {
-                    Change::Put(key, value) => copied.insert(key.clone(), value.clone()),
-                    Change::Remove(key) => copied.remove(key),
-                };
-            }
-            Ok(())
-        };
-        state.snapshot(&mut write).unwrap();
-        assert!(reads > 6, "{reads}");
-        let there = state.scan(&[], &[0xff; 4], usize::MAX).unwrap();
-        assert_eq!(copied.into_iter().collect::<Vec<_>>(), there);
-        assert_eq!(state.recorder.stop(), []);
-    }
-
-    #[test]
     fn a_batch_left_in_the_journal_is_applied_and_half_a_batch_is_not() {
         let dir = tempfile::tempdir().unwrap();
-        let state = State::open(dir.path()).unwrap();
-        state.commit(&batch(0, 10, 1)).unwrap();
+        let (path, copy) = (dir.path().join("state"), dir.path().join("copy"));
+        Store::create(&path, &dir.path().join("making")).unwrap();
+        let state = Store::open(&path, &copy).unwrap();
+        state.write(&mut 0, &batch(0, 10, 1)).unwrap();
         // as a crash leaves it: two batches complete, none of them applied; a third half written
         state.write_journal(7, &encode(&batch(5, 80, 2))).unwrap();
         state.write_journal(8, &encode(&batch(5, 9, 3))).unwrap();
@@ -381,7 +270,7 @@ mod tests {
         state.journal.remove(keys[keys.len() - 1]).unwrap();
         state.flush().unwrap();
         drop(state);
-        let state = State::open(dir.path()).unwrap();
+        let state = Store::open(&path, &copy).unwrap();
         let first = |i: u16| state.get(&i.to_be_bytes()).unwrap().map(|v| v[0]);
         assert_eq!([first(0), first(1), first(4)], [None, Some(1), Some(1)]);
         assert_eq!([first(5), first(6), first(8)], [None, Some(3), Some(3)]);

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use creel_common::engine::Space;
+use creel_common::log::keys::Dedupe;
 use creel_common::log::{Observer, RouteStatus};
 use creel_common::outcome::Verdict;
 use creel_common::time::Timestamp;
@@ -83,6 +84,7 @@ pub struct Metrics {
     connections: Family<ListenerLabel, Gauge>,
     routes: RouteGauges,
     log: LogGauges,
+    dedupe: DedupeGauges,
     body_bytes: Gauge,
     uptime: Seconds,
 }
@@ -106,6 +108,16 @@ struct LogGauges {
     volumes: Gauge,
     next: Gauge,
     accepting: Gauge,
+}
+
+/// For how long repeats are recognised; set when somebody looks.
+#[derive(Debug, Default)]
+struct DedupeGauges {
+    keys: Gauge,
+    keys_max: Gauge,
+    held: Seconds,
+    window: Seconds,
+    short: Gauge,
 }
 
 /// The counters of one source, held by it so that a request looks nothing up.
@@ -136,6 +148,8 @@ pub struct Now<'a> {
     pub next: u64,
     /// It takes deliveries in.
     pub accepting: bool,
+    /// For how long repeats are recognised.
+    pub dedupe: Option<Dedupe>,
     /// Bytes of bodies in memory.
     pub body_bytes: u64,
 }
@@ -162,11 +176,13 @@ impl Metrics {
             connections: Family::default(),
             routes: RouteGauges::default(),
             log: LogGauges::default(),
+            dedupe: DedupeGauges::default(),
             body_bytes: Gauge::default(),
             uptime: Seconds::default(),
         };
         metrics.register_intake();
         metrics.register_log();
+        metrics.register_dedupe();
         metrics.register_routes();
         let build = Info::new(vec![("version", version.to_owned())]);
         metrics.registry.register("build", "This program", build);
@@ -271,6 +287,35 @@ impl Metrics {
         );
     }
 
+    fn register_dedupe(&mut self) {
+        let (r, dedupe) = (&mut self.registry, &self.dedupe);
+        r.register(
+            "dedupe_keys",
+            "Idempotency keys on disk",
+            dedupe.keys.clone(),
+        );
+        r.register(
+            "dedupe_keys_max",
+            "Most idempotency keys that are kept",
+            dedupe.keys_max.clone(),
+        );
+        r.register(
+            "dedupe_hours_held",
+            "Hours that a key is kept at the current rate of new ones",
+            dedupe.held.clone(),
+        );
+        r.register(
+            "dedupe_window_hours",
+            "Longest dedupe window of any source",
+            dedupe.window.clone(),
+        );
+        r.register(
+            "dedupe_window_short",
+            "1 while keys go before their window is over",
+            dedupe.short.clone(),
+        );
+    }
+
     fn register_routes(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -347,10 +392,24 @@ impl Metrics {
             self.log.used.set(signed(space.used));
             self.log.free.set(signed(space.free));
         }
+        if let Some(dedupe) = &now.dedupe {
+            self.dedupe.set(dedupe);
+        }
         self.routes.clear();
         for route in now.routes {
             self.routes.set(route, now.wall);
         }
+    }
+}
+
+impl DedupeGauges {
+    fn set(&self, dedupe: &Dedupe) {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        self.keys.set(signed(dedupe.keys));
+        self.keys_max.set(signed(dedupe.keys_max));
+        self.held.set(hours(dedupe.held));
+        self.window.set(hours(dedupe.window));
+        self.short.set(i64::from(dedupe.is_short()));
     }
 }
 
@@ -440,6 +499,12 @@ mod tests {
         volumes: 2,
         next: 7,
         accepting: true,
+        dedupe: Some(Dedupe {
+            keys: 8,
+            keys_max: 9,
+            window: Duration::from_secs(72 * 3600),
+            held: Duration::from_secs(36 * 3600 + 1800),
+        }),
         body_bytes: 5,
     };
 
@@ -467,6 +532,11 @@ mod tests {
             "creel_log_bytes 11",
             "creel_free_bytes 22",
             "creel_accepting 1",
+            "creel_dedupe_keys 8",
+            "creel_dedupe_keys_max 9",
+            "creel_dedupe_hours_held 36.5",
+            "creel_dedupe_window_hours 72.0",
+            "creel_dedupe_window_short 1",
             "creel_build_info{version=\"0.0.0\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

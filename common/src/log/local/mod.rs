@@ -24,7 +24,7 @@ use crate::log::committer::{Committer, Pending};
 use crate::log::desk::{Around, Bell, Command, Desk};
 use crate::log::gate::Gate;
 use crate::log::keeper::{Charge, Keeper};
-use crate::log::keys::Runs;
+use crate::log::keys::{Dedupe, Horizon, Runs, Tender};
 use crate::log::lender::Lender;
 use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
 use crate::log::retention::Retention;
@@ -70,8 +70,8 @@ pub struct LogFacts {
     pub space: Option<Space>,
     /// Why nothing is taken, if so.
     pub refusing: Option<AppendError>,
-    /// Idempotency keys on disk.
-    pub keys: u64,
+    /// Idempotency keys on disk, and for how long they last; `None` without a disk.
+    pub dedupe: Option<Dedupe>,
 }
 
 /// The log in the process that owns it: [`Intake`](super::Intake), [`Work`](super::Work) and
@@ -80,6 +80,8 @@ pub struct LocalLog {
     engine: Arc<dyn Engine>,
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
+    horizon: Arc<Horizon>,
+    clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     observer: Arc<dyn Observer>,
     sources: HashMap<String, SourceRule>,
@@ -100,10 +102,10 @@ impl LocalLog {
         config: &Config,
         around: Surroundings,
     ) -> Result<Arc<Self>, EngineError> {
-        let mut runs = open_runs(&*engine)?;
+        let runs = open_runs(&*engine, config.dedupe.keys_max)?;
         let height = engine.raise_next(remembered(&*engine, runs.as_ref())?)?;
-        if let Some(runs) = &mut runs {
-            runs.set_lost(engine.gaps());
+        if let Some(runs) = &runs {
+            runs.set_lost(&engine.gaps());
         }
         let runs = runs.map(Arc::new);
         let recovered = recover(&*engine, runs.as_deref())?;
@@ -144,54 +146,69 @@ impl LocalLog {
                 listening: bell.ear(),
             },
         );
+        let sources = config
+            .sources
+            .values()
+            .map(SourceRule::of)
+            .collect::<HashMap<_, _>>();
+        let windows = sources.values().map(|rule| rule.window);
+        let window_max = windows.max().unwrap_or(WINDOW_DEFAULT);
+        let horizon = Arc::new(Horizon::new(config.dedupe.keys_max, window_max));
         let committer = Committer {
             engine: engine.clone(),
             shelf: shelf.clone(),
             table: recovered.keys,
             runs: runs.clone(),
+            horizon: horizon.clone(),
             keeper,
             gate: gate.clone(),
             observer: around.observer.clone(),
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
-        let sources = config
-            .sources
-            .values()
-            .map(SourceRule::of)
-            .collect::<HashMap<_, _>>();
+        let tender = runs.clone().map(|runs| Tender {
+            runs,
+            engine: engine.clone(),
+            reserve_bytes: config.log.reserve_bytes,
+            horizon: horizon.clone(),
+            window_max,
+            clock: around.clock.clone(),
+        });
         let charge = Charge {
             engine: engine.clone(),
             runs: runs.clone(),
             gate: gate.clone(),
-            window_max: sources
-                .values()
-                .map(|rule| rule.window)
-                .max()
-                .unwrap_or(WINDOW_DEFAULT),
-            clock: around.clock,
         };
         let on_failure = around.on_failure;
         let failed = on_failure.clone();
         let guard = || Guard(gate.clone(), on_failure.clone());
-        let threads = vec![
+        let mut threads = vec![
             spawn("committer", guard(), move || committer.run(&intake_inbox))?,
             spawn("desk", guard(), move || {
                 desk_state.run(&desk_inbox, &*failed);
             })?,
             spawn("keeper", guard(), move || keep(charge))?,
         ];
-        Ok(Arc::new(Self {
+        if let Some(tender) = tender {
+            threads.push(spawn("keys", guard(), move || tender.run())?);
+        }
+        let log = Arc::new(Self {
             engine,
             shelf,
             runs,
+            horizon,
+            clock: around.clock,
             gate,
             observer: around.observer,
             sources,
             intake: Mutex::new(Some(intake)),
             desk,
             threads: Mutex::new(threads),
-        }))
+        });
+        if let Some(dedupe) = log.dedupe() {
+            dedupe.tell();
+        }
+        Ok(log)
     }
 
     /// The log's name.
@@ -226,9 +243,16 @@ impl LocalLog {
             lost: self.engine.gaps(),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
-            keys: self.runs.as_ref().map_or(0, |runs| runs.keys()),
+            dedupe: self.dedupe(),
         }
     }
+
+    fn dedupe(&self) -> Option<Dedupe> {
+        let stock = self.runs.as_ref()?.stock();
+        let (wall, mono) = (self.clock.wall(), self.clock.mono());
+        Some(self.horizon.look(stock, wall, mono))
+    }
+
     /// Takes nothing more, writes what is to be written, and marks the shutdown clean.
     ///
     /// # Errors

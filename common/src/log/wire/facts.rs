@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{Gap, VolumeInfo};
 use crate::ids::{LogId, Offset};
+use crate::log::keys::{Dedupe, hours};
 
 /// The log as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct LogView {
     pub deliveries: u64,
     /// Idempotency keys on disk.
     pub keys: u64,
+    /// For how long they are kept; absent without a disk.
+    #[serde(default)]
+    pub dedupe: Option<DedupeView>,
     /// Why it takes nothing in just now; absent while it does.
     pub refuses: Option<String>,
     /// Bytes the log takes; absent without a disk.
@@ -32,6 +36,31 @@ pub struct LogView {
     pub sources: Vec<String>,
     /// What the last opening found missing.
     pub gaps: Vec<GapView>,
+}
+
+/// For how long idempotency keys are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DedupeView {
+    /// Most keys that are kept: `dedupe.keys_max`.
+    pub keys_max: u64,
+    /// The longest window of any source.
+    pub window_hours: u64,
+    /// How many hours a key is kept at the current rate of new ones; at most ten years.
+    pub held_hours: u64,
+    /// Keys go before their window is over.
+    pub short: bool,
+}
+
+impl From<Dedupe> for DedupeView {
+    fn from(dedupe: Dedupe) -> Self {
+        Self {
+            keys_max: dedupe.keys_max,
+            window_hours: hours(dedupe.window),
+            held_hours: hours(dedupe.held),
+            short: dedupe.is_short(),
+        }
+    }
 }
 
 /// One volume of the log.

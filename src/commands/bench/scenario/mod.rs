@@ -7,6 +7,7 @@ mod archive;
 mod backlog;
 mod dead_destination;
 mod finding;
+mod keys;
 mod retention;
 mod retries;
 mod sink;
@@ -23,6 +24,7 @@ pub enum Scenario {
     Retries(retries::Args),
     DeadDestination(dead_destination::Args),
     Retention(retention::Args),
+    Keys(keys::Args),
 }
 
 impl Scenario {
@@ -36,6 +38,7 @@ impl Scenario {
             Self::Retries(args) => retries::run(args),
             Self::DeadDestination(args) => dead_destination::run(args),
             Self::Retention(args) => retention::run(args),
+            Self::Keys(args) => keys::run(args),
         }
     }
 }

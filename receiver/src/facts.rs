@@ -30,6 +30,6 @@ pub fn view(facts: LogFacts) -> LogView {
         free_bytes: facts.space.map(|space| space.free),
         sources: facts.sources.iter().map(ToString::to_string).collect(),
         volumes: facts.volumes.into_iter().map(Into::into).collect(),
-        gaps: facts.lost.into_iter().map(Into::into).collect(),
+        gaps: facts.lost,
     }
 }

@@ -89,6 +89,7 @@ pub async fn metrics(
         volumes: facts.volumes.len(),
         next: facts.next,
         accepting: facts.refusing.is_none() && !api.stop.is_cancelled(),
+        lost: &facts.lost,
         dedupe: facts.dedupe,
         body_bytes: ingest.budget.used(),
     });

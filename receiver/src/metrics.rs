@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use creel_common::engine::Space;
 use creel_common::log::keys::Dedupe;
+use creel_common::log::losses::Loss;
 use creel_common::log::{Observer, RouteStatus};
 use creel_common::outcome::Verdict;
 use creel_common::time::Timestamp;
@@ -108,6 +109,7 @@ struct LogGauges {
     volumes: Gauge,
     next: Gauge,
     accepting: Gauge,
+    lost: Gauge,
 }
 
 /// For how long repeats are recognised; set when somebody looks.
@@ -148,6 +150,8 @@ pub struct Now<'a> {
     pub next: u64,
     /// It takes deliveries in.
     pub accepting: bool,
+    /// What was lost in its whole life.
+    pub lost: &'a [Loss],
     /// For how long repeats are recognised.
     pub dedupe: Option<Dedupe>,
     /// Bytes of bodies in memory.
@@ -285,6 +289,11 @@ impl Metrics {
             "1 while deliveries can be acknowledged",
             log.accepting.clone(),
         );
+        r.register(
+            "lost_offsets",
+            "Deliveries that were found to be lost within the last week",
+            log.lost.clone(),
+        );
     }
 
     fn register_dedupe(&mut self) {
@@ -388,6 +397,8 @@ impl Metrics {
         self.log.volumes.set(signed(now.volumes as u64));
         self.log.next.set(signed(now.next));
         self.log.accepting.set(i64::from(now.accepting));
+        let news = now.lost.iter().filter(|loss| loss.is_news(now.wall));
+        self.log.lost.set(signed(news.map(Loss::offsets).sum()));
         if let Some(space) = now.space {
             self.log.used.set(signed(space.used));
             self.log.free.set(signed(space.free));
@@ -499,6 +510,7 @@ mod tests {
         volumes: 2,
         next: 7,
         accepting: true,
+        lost: &[],
         dedupe: Some(Dedupe {
             keys: 8,
             keys_max: 9,
@@ -532,6 +544,7 @@ mod tests {
             "creel_log_bytes 11",
             "creel_free_bytes 22",
             "creel_accepting 1",
+            "creel_lost_offsets 0",
             "creel_dedupe_keys 8",
             "creel_dedupe_keys_max 9",
             "creel_dedupe_hours_held 36.5",

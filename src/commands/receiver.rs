@@ -121,14 +121,6 @@ fn open_log(
 ) -> anyhow::Result<Arc<LocalLog>> {
     let engine = crate::engine::open(config)?;
     let opened = engine.opened().clone();
-    for gap in &opened.lost {
-        tracing::error!(
-            first = gap.first,
-            last = gap.last,
-            known_lost = gap.known_lost,
-            "offsets are missing from the log"
-        );
-    }
     let dice = rand::random();
     let log = prepared
         .open_log(config, engine, clock.clone(), dice, Arc::new(disk_failed))

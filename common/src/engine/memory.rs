@@ -101,6 +101,7 @@ impl MemoryEngine {
             clean: true,
             created: true,
             lost: Vec::new(),
+            gone: Vec::new(),
         };
         Self::over(settings, opened, store)
     }
@@ -137,6 +138,7 @@ impl MemoryEngine {
             clean: store.closed,
             created: false,
             lost,
+            gone: Vec::new(),
         };
         store.closed = false;
         Self::over(self.settings, opened, store)

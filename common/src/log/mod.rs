@@ -20,6 +20,7 @@ pub mod keys;
 pub mod lane;
 pub mod lender;
 pub mod local;
+pub mod losses;
 mod opening;
 mod operate;
 mod query;
@@ -29,8 +30,11 @@ pub mod remote;
 mod retention;
 pub mod shelf;
 pub mod spans;
-mod state;
+pub(crate) mod state;
 pub mod wire;
+
+#[cfg(feature = "fuzzing")]
+pub(crate) use attempts::read as read_attempts;
 
 use std::time::Duration;
 

@@ -7,6 +7,7 @@
 mod abandoned;
 mod ack_coverage;
 mod audit;
+mod damage;
 mod drain;
 mod full_disk;
 mod kill;

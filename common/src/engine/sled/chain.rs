@@ -15,7 +15,7 @@ use super::database::OpenError;
 use super::files::{self, failed};
 use super::index::{self, Footer};
 use super::spans::{Spans, Stretches};
-use super::volume::{Volume, damaged_dir, dir_name};
+use super::volume::{self, Volume, damaged_dir, dir_name};
 use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
@@ -68,6 +68,8 @@ pub(super) struct Recovered {
     pub(super) held: Stretches,
     /// Offsets that they should hold but that cannot be read: first and end.
     pub(super) unreadable: Vec<(Offset, Offset)>,
+    /// Indexes of blocks that are gone.
+    pub(super) gone: Vec<IndexEntry>,
 }
 
 /// Numbers found in the directory, and what became of them so far.
@@ -77,7 +79,18 @@ struct Opening {
     open: BTreeMap<u64, Volume>,
     held: Stretches,
     unreadable: Vec<(Offset, Offset)>,
+    gone: Vec<IndexEntry>,
     highest: u64,
+}
+
+/// What reading a sealed volume came to.
+enum Inspected {
+    /// It can be used, but for blocks that have been noted.
+    Sound,
+    /// Why it cannot be opened.
+    Unusable(String),
+    /// What its index says is not what its database says.
+    ForeignIndex,
 }
 
 impl Chain {
@@ -112,16 +125,19 @@ impl Chain {
         slots.insert(volume.number, Slot::open(volume));
     }
 
-    /// Numbers of the volumes that hold offsets from `from` on.
+    /// Numbers of the volumes that hold offsets from `from` on, in order of offset.
     pub(super) fn from(&self, from: Offset) -> Vec<u64> {
         let slots = self.slots.read();
-        let ahead = slots
+        let spans = slots
             .iter()
-            .filter(|(_, s)| s.span().is_some_and(|(_, end)| end > from));
-        ahead.map(|(number, _)| *number).collect()
+            .filter_map(|(number, slot)| Some((slot.span()?, *number)));
+        let mut ahead: Vec<_> = spans.filter(|((_, end), _)| *end > from).collect();
+        ahead.sort_unstable();
+        ahead.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// What [`crate::engine::Engine::volumes`] answers; empty ones lie at `next`.
+    /// What [`crate::engine::Engine::volumes`] answers; empty ones lie at `next`. In order of offset,
+    /// which is that of numbers unless databases were put in each other's place.
     pub(super) fn infos(&self, next: Offset) -> Vec<VolumeInfo> {
         let slots = self.slots.read();
         let info = |(number, slot): (&u64, &Slot)| {
@@ -134,7 +150,9 @@ impl Chain {
                 sealed: slot.full,
             }
         };
-        slots.iter().map(info).collect()
+        let mut infos: Vec<VolumeInfo> = slots.iter().map(info).collect();
+        infos.sort_by_key(|info| (info.first, info.number));
+        infos
     }
 
     /// Bytes of all volumes.
@@ -265,6 +283,14 @@ impl Chain {
         Ok(found.footer.map(|_| entries))
     }
 
+    /// Keeps a copy of a volume in which damage was found.
+    pub(super) fn keep_copy(&self, number: u64) {
+        let (path, copy) = (self.dir.join(dir_name(number)), damaged_dir(&self.dir));
+        if path.is_dir() {
+            files::keep_copy(&path, &copy.join(dir_name(number)));
+        }
+    }
+
     /// Offsets newly found missing; answered once.
     pub(super) fn take_missing(&self) -> Vec<(Offset, Offset)> {
         std::mem::take(&mut *self.missing.lock())
@@ -301,50 +327,69 @@ impl Opening {
         if spans.removed().cover(footer.first, footer.end) {
             return files::remove_dir(&path, &removing(dir, number)).map_err(failed(&path));
         }
-        let sealed = Sealed::of(dir, number, footer);
-        self.held.add(footer.first, footer.end);
-        let mut slot = Slot {
-            sealed: Some(sealed),
-            full: true,
-            ..Slot::default()
-        };
         let db_bytes = fs::metadata(path.join("db")).map_or(0, |m| m.len());
-        if db_bytes < footer.db_bytes {
+        let mut damage = None;
+        // one of another size, or that says to hold what another holds, may be damaged or another's
+        let is_held = self.held.cover(footer.first, footer.end);
+        if db_bytes != footer.db_bytes || is_held {
             tracing::warn!(
                 volume = number,
-                "shorter than when it was sealed; reading it"
+                "not as it was when it was sealed; reading it"
             );
-            slot.damage = self.inspect(dir, number, footer)?;
+            damage = match self.inspect(dir, number, footer)? {
+                Inspected::Sound => None,
+                Inspected::Unusable(why) => Some(why),
+                Inspected::ForeignIndex => return self.index_anew(dir, number),
+            };
         }
+        self.held.add(footer.first, footer.end);
+        let mut slot = Slot::sealed(Sealed::of(dir, number, footer));
+        slot.damage = damage;
         self.slots.insert(number, slot);
         Ok(())
     }
 
-    /// Reads a sealed volume that looks damaged; answers why it cannot be used at all.
+    /// Reads a sealed volume that looks damaged, of which a copy is kept first.
     fn inspect(
         &mut self,
         dir: &Path,
         number: u64,
         footer: Footer,
-    ) -> Result<Option<String>, EngineError> {
+    ) -> Result<Inspected, EngineError> {
+        let path = dir.join(dir_name(number));
+        files::keep_copy(&path, &damaged_dir(dir).join(dir_name(number)));
         match Volume::open(dir, number) {
+            Ok(volume) if !volume.fits_its_index() => Ok(Inspected::ForeignIndex),
             Ok(volume) => {
                 for block in volume.verify()? {
                     self.unreadable.push((block.first, block.end()));
                 }
-                Ok(None)
+                Ok(Inspected::Sound)
             }
             Err(OpenError::Damaged(why)) => {
                 self.unreadable.push((footer.first, footer.end));
-                Ok(Some(why))
+                Ok(Inspected::Unusable(why))
             }
             Err(OpenError::Failed(e)) => Err(e),
         }
     }
 
+    /// Opens a volume whose index file is another's.
+    fn index_anew(&mut self, dir: &Path, number: u64) -> Result<(), EngineError> {
+        tracing::error!(volume = number, "its index is not its own; made anew");
+        let index = dir.join(dir_name(number)).join(index::FILE);
+        fs::remove_file(&index).map_err(failed(&index))?;
+        self.open(dir, number)?;
+        if let Some(volume) = self.open.get_mut(&number) {
+            volume.hurt = true;
+        }
+        Ok(())
+    }
+
     fn open(&mut self, dir: &Path, number: u64) -> Result<(), EngineError> {
         match Volume::open(dir, number) {
-            Ok(volume) => {
+            Ok(mut volume) => {
+                self.gone.append(&mut volume.gone);
                 for (first, end) in volume.stretches() {
                     self.held.add(first, end);
                 }
@@ -353,6 +398,9 @@ impl Opening {
             }
             Err(OpenError::Damaged(why)) => {
                 tracing::error!(volume = number, why, "cannot be opened; set aside");
+                let path = dir.join(dir_name(number));
+                self.gone
+                    .extend(volume::entries(&path).map_err(failed(&path))?);
                 set_aside(dir, number)
             }
             Err(OpenError::Failed(e)) => Err(e),
@@ -419,6 +467,7 @@ impl Opening {
             prepared,
             held: self.held,
             unreadable: self.unreadable,
+            gone: self.gone,
         })
     }
 }

@@ -22,6 +22,8 @@ mod database;
 pub mod durable;
 mod files;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod offsets;
 mod pool;
@@ -35,6 +37,7 @@ mod tests;
 mod volume;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -120,6 +123,8 @@ struct Shared {
     attempts: Attempts,
     watch: Watch,
     taking: Mutex<Taking>,
+    /// Volumes in which damage was found, of which a copy is to be kept.
+    hurt: Mutex<BTreeSet<u64>>,
 }
 
 /// Whether the log takes more.
@@ -292,8 +297,10 @@ impl Shared {
             clean: marks.is_some_and(|m| m.clean),
             created,
             lost,
+            gone: found.gone,
         };
         let shared = Self {
+            hurt: Mutex::default(),
             watch: Watch::new(settings.sync_limit),
             settings,
             next: AtomicU64::new(opened.next),
@@ -397,6 +404,7 @@ impl Shared {
 
     /// One round of what has to be done beside the appends.
     fn keep_house(&self) {
+        self.keep_copies();
         let rounds = [
             ("mark offsets", self.mark()),
             ("seal volumes", self.chain.seal_full()),
@@ -409,6 +417,13 @@ impl Shared {
                 tracing::error!(error = %e, "cannot {what}");
             }
         }
+    }
+
+    /// Beside the reads that found the damage: a copy may take long.
+    fn keep_copies(&self) {
+        let hurt = std::mem::take(&mut *self.hurt.lock());
+        hurt.into_iter()
+            .for_each(|number| self.chain.keep_copy(number));
     }
 
     /// Syncs the high-water mark if it has moved, and a higher ceiling when half of it is used.
@@ -453,7 +468,7 @@ impl Shared {
     ) -> Result<bool, EngineError> {
         let taken: usize = found.iter().map(|b| b.bytes.len()).sum();
         let volume = self.chain.volume(number).inspect_err(|e| {
-            self.note_damage(e, self.chain.span(number));
+            self.note_damage(number, e, self.chain.span(number));
         })?;
         let (mut refs, all) = volume.refs_from(from, bytes_max.saturating_sub(taken));
         if refs.is_empty() && found.is_empty() {
@@ -462,7 +477,7 @@ impl Shared {
         let whole = all || refs.last().map(index::BlockRef::end) == volume.span().map(|s| s.1);
         for block in refs {
             let read = volume.read_block(block).inspect_err(|e| {
-                self.note_damage(e, Some((block.first, block.end())));
+                self.note_damage(number, e, Some((block.first, block.end())));
             });
             found.push(read?);
         }
@@ -470,10 +485,11 @@ impl Shared {
     }
 
     /// Records offsets that turned out to be unreadable.
-    fn note_damage(&self, error: &EngineError, span: Option<(Offset, Offset)>) {
+    fn note_damage(&self, number: u64, error: &EngineError, span: Option<(Offset, Offset)>) {
         let (EngineError::Damaged(_), Some((first, end))) = (error, span) else {
             return;
         };
+        self.hurt.lock().insert(number);
         tracing::error!(%error, first, end, "lost");
         self.note_lost(&[(first, end)]);
     }
@@ -593,7 +609,8 @@ impl Engine for SledEngine {
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
         let entries = self.shared.chain.entries(volume).inspect_err(|e| {
-            self.shared.note_damage(e, self.shared.chain.span(volume));
+            let shared = &self.shared;
+            shared.note_damage(volume, e, shared.chain.span(volume));
         });
         self.shared.note_missing();
         entries
@@ -666,6 +683,7 @@ impl Engine for SledEngine {
             return Ok(());
         }
         self.keeper.lock().stop();
+        self.shared.keep_copies();
         let finished = self.shared.finish();
         self.watcher.lock().stop();
         finished

@@ -179,7 +179,7 @@ fn joined(pieces: &[(sled::IVec, sled::IVec)]) -> Option<Vec<u8>> {
     is_complete.then(|| content.copied().collect())
 }
 
-fn encode(batch: &StateBatch) -> Vec<u8> {
+pub(super) fn encode(batch: &StateBatch) -> Vec<u8> {
     let mut bytes = Vec::new();
     for change in &batch.0 {
         let (kind, key, value) = match change {
@@ -197,7 +197,7 @@ fn encode(batch: &StateBatch) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
+pub(super) fn decode(bytes: &[u8]) -> Option<Vec<Change>> {
     let (body, crc) = bytes.split_at_checked(bytes.len().checked_sub(4)?)?;
     if u32::from_le_bytes(crc.try_into().ok()?) != crc32fast::hash(body) {
         return None;

@@ -10,6 +10,8 @@
 //! bounded, the oldest go first; for how long that holds is always known.
 
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod horizon;
 mod merge;
 mod page;

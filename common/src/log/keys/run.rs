@@ -166,6 +166,29 @@ impl Run {
         Ok(Pages::new(path, file, keys))
     }
 
+    /// Gives the pages, and the end of what would be a run, checksums that fit.
+    #[cfg(feature = "fuzzing")]
+    pub fn mend_checksums(bytes: &mut [u8]) {
+        let Some(footer_at) = bytes.len().checked_sub(FOOTER_BYTES) else {
+            return;
+        };
+        let (content, footer) = bytes.split_at_mut(footer_at);
+        footer[..4].copy_from_slice(&MAGIC);
+        let (pages, _) = content.as_chunks_mut::<PAGE_BYTES>();
+        for page in pages {
+            let crc = crc32fast::hash(&page[4..]);
+            page[..4].copy_from_slice(&crc.to_le_bytes());
+        }
+        let mut array = [0; FOOTER_BYTES];
+        array.copy_from_slice(footer);
+        let tail_at = Footer::decode(&array).and_then(|footer| footer.tail_at(footer_at as u64));
+        if let Some(tail_at) = tail_at.and_then(|at| usize::try_from(at).ok()) {
+            let end = bytes.len() - 4;
+            let crc = crc32fast::hash(&bytes[tail_at..end]);
+            bytes[end..].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+
     /// Its pages.
     pub fn pages(&self) -> &Pages {
         &self.pages

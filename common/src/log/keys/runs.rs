@@ -461,8 +461,9 @@ fn set_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
 /// The newest runs of about one size, when they are many enough, oldest first.
 fn to_merge(runs: &[Arc<Run>], run_keys_max: u64) -> Option<Range<usize>> {
     let newest = runs.last()?.name.keys.max(1);
-    let is_larger =
-        |run: &Arc<Run>| run.name.keys > newest * FAN_IN as u64 || run.name.keys * 2 > run_keys_max;
+    // one that was merged from as many of the newest's size is of the next
+    let larger = newest.saturating_mul(FAN_IN as u64 - 1);
+    let is_larger = |run: &Arc<Run>| run.name.keys > larger || run.name.keys * 2 > run_keys_max;
     let from = runs.iter().rposition(is_larger).map_or(0, |n| n + 1);
     let to = runs.len().min(from + FAN_IN_MAX);
     (to - from >= FAN_IN).then_some(from..to)

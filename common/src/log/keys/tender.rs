@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::engine::Engine;
 use crate::log::keys::horizon::{Dedupe, Horizon, hours};
 use crate::log::keys::{RunError, Runs};
+use crate::log::losses::Losses;
 use crate::time::{Clock, Timestamp};
 
 /// How often it looks when no run was written.
@@ -18,6 +19,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Tender {
     /// The runs.
     pub runs: Arc<Runs>,
+    /// What was lost: a key of that counts as not seen.
+    pub losses: Arc<Losses>,
     /// Storage: it knows what is lost, and how much room there is.
     pub engine: Arc<dyn Engine>,
     /// Merges leave this much free.
@@ -34,6 +37,7 @@ impl Tender {
     /// Tends until the runs are stopped.
     pub fn run(self) {
         while self.runs.wait(LOOK) {
+            self.losses.look(&*self.engine, self.clock.wall());
             self.runs.set_lost(&self.engine.gaps());
             if let Err(error) = self.tend() {
                 // nothing is lost: the runs stay as they were

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use self::intake::{SourceRule, WINDOW_DEFAULT};
 use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
-use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
+use crate::engine::{Engine, EngineError, Space, VolumeInfo};
 use crate::ids::{LogId, Offset};
 use crate::log::committer::{Committer, Pending};
 use crate::log::desk::{Around, Bell, Command, Desk};
@@ -26,6 +26,7 @@ use crate::log::gate::Gate;
 use crate::log::keeper::{Charge, Keeper};
 use crate::log::keys::{Dedupe, Horizon, Runs, Tender};
 use crate::log::lender::Lender;
+use crate::log::losses::{Loss, Losses};
 use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
 use crate::log::retention::Retention;
 use crate::log::shelf::Shelf;
@@ -65,7 +66,7 @@ pub struct LogFacts {
     /// Volumes, oldest first.
     pub volumes: Vec<VolumeInfo>,
     /// What was lost in the log's whole life.
-    pub lost: Vec<Gap>,
+    pub lost: Vec<Loss>,
     /// Room on its disk.
     pub space: Option<Space>,
     /// Why nothing is taken, if so.
@@ -81,6 +82,7 @@ pub struct LocalLog {
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
     horizon: Arc<Horizon>,
+    losses: Arc<Losses>,
     clock: Arc<dyn Clock>,
     gate: Arc<Gate>,
     observer: Arc<dyn Observer>,
@@ -166,8 +168,11 @@ impl LocalLog {
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
+        let losses = Arc::new(Losses::open(&*engine));
+        losses.look(&*engine, around.clock.wall());
         let tender = runs.clone().map(|runs| Tender {
             runs,
+            losses: losses.clone(),
             engine: engine.clone(),
             reserve_bytes: config.log.reserve_bytes,
             horizon: horizon.clone(),
@@ -197,6 +202,7 @@ impl LocalLog {
             shelf,
             runs,
             horizon,
+            losses,
             clock: around.clock,
             gate,
             observer: around.observer,
@@ -240,7 +246,7 @@ impl LocalLog {
             deliveries,
             sources: self.shelf.sources(),
             volumes: self.engine.volumes(),
-            lost: self.engine.gaps(),
+            lost: self.losses.look(&*self.engine, self.clock.wall()),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
             dedupe: self.dedupe(),

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Gap, VolumeInfo};
+use crate::engine::VolumeInfo;
 use crate::ids::{LogId, Offset};
 use crate::log::keys::{Dedupe, hours};
+use crate::log::losses::Loss;
 
 /// The log as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,8 +35,8 @@ pub struct LogView {
     /// Names of the sources of which deliveries are or were there, configured or not.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// What the last opening found missing.
-    pub gaps: Vec<GapView>,
+    /// What was lost in its whole life.
+    pub gaps: Vec<Loss>,
 }
 
 /// For how long idempotency keys are kept.
@@ -87,28 +88,6 @@ impl From<VolumeInfo> for VolumeView {
             end: volume.end,
             bytes: volume.bytes,
             sealed: volume.sealed,
-        }
-    }
-}
-
-/// Offsets that were, or may have been, lost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct GapView {
-    /// First offset of the gap.
-    pub first: Offset,
-    /// Last offset of the gap.
-    pub last: Offset,
-    /// Whether deliveries are known to have been there.
-    pub known_lost: bool,
-}
-
-impl From<Gap> for GapView {
-    fn from(gap: Gap) -> Self {
-        Self {
-            first: gap.first,
-            last: gap.last,
-            known_lost: gap.known_lost,
         }
     }
 }

@@ -196,14 +196,18 @@ impl Spans {
         }
         let mut cursor = Cursor(body);
         for _ in 0..cursor.u32()? {
-            self.removed.0.push((cursor.u64()?, cursor.u64()?));
+            let (first, end) = (cursor.u64()?, cursor.u64()?);
+            (first < end).then(|| self.removed.0.push((first, end)))?;
         }
         for _ in 0..cursor.u32()? {
-            self.gaps.push(Gap {
+            let gap = Gap {
                 first: cursor.u64()?,
                 last: cursor.u64()?,
                 known_lost: cursor.u8()? == 1,
-            });
+            };
+            // the last offset of all is never given out
+            let is_gap = gap.first <= gap.last && gap.last < Offset::MAX;
+            is_gap.then(|| self.gaps.push(gap))?;
         }
         Some(())
     }

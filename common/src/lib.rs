@@ -8,6 +8,8 @@ pub mod attempt;
 pub mod config;
 pub mod delivery;
 pub mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod heavy;
 pub mod ids;
 pub mod log;

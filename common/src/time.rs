@@ -12,9 +12,9 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
-    /// From seconds since 1970.
+    /// From seconds since 1970; stays at the end of time rather than wrapping.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs * 1000)
+        Self(secs.saturating_mul(1000))
     }
 
     /// Milliseconds since 1970.

@@ -304,7 +304,13 @@ fn no_key_is_dropped_by_a_merge_while_the_clock_is_wrong() {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::default());
         let steady = Steady::new(clock.clone());
-        let runs = Runs::open(directory.path(), Vec::new()).unwrap();
+        let runs = Runs::open(
+            &directory.path().join("keys"),
+            &directory.path().join("damaged"),
+            1 << 30,
+            &[],
+        )
+        .unwrap();
         let mark = |key: u64| KeyMark::new("s", None, &key.to_string(), b"body");
         let window = 3 * DAY;
         let write = |key: u64| {
@@ -312,7 +318,10 @@ fn no_key_is_dropped_by_a_merge_while_the_clock_is_wrong() {
             let verdict = table.judge(mark(key), Timestamp(0));
             table.note(mark(key), verdict, key, clock.wall());
             let frozen = table.freeze(key + 1, true).unwrap();
-            runs.write(&frozen, steady.now().window(window)).unwrap();
+            runs.write(&frozen).unwrap();
+            let expired = steady.now().window(window);
+            runs.drop_first(expired).unwrap();
+            while runs.merge_next(expired, |_| true).unwrap() {}
         };
         (1..=3).for_each(write);
         match jump {

@@ -44,12 +44,13 @@ pub fn view(facts: LogFacts) -> LogView {
         first: facts.first,
         next: facts.next,
         deliveries: facts.deliveries,
-        keys: facts.keys,
+        keys: facts.dedupe.map_or(0, |dedupe| dedupe.keys),
+        dedupe: facts.dedupe.map(Into::into),
         refuses: facts.refusing.map(|error| error.to_string()),
         used_bytes: facts.space.map(|space| space.used),
         free_bytes: facts.space.map(|space| space.free),
         sources: facts.sources.iter().map(ToString::to_string).collect(),
         volumes: facts.volumes.into_iter().map(volume).collect(),
-        gaps: facts.lost.into_iter().map(Into::into).collect(),
+        gaps: facts.lost,
     }
 }

@@ -116,6 +116,8 @@ pub async fn metrics(
         volumes: facts.volumes.len(),
         next: facts.next,
         accepting: facts.refusing.is_none() && !api.stop.is_cancelled(),
+        lost: &facts.lost,
+        dedupe: facts.dedupe,
         body_bytes: ingest.budget.used(),
     });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";

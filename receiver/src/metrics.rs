@@ -10,6 +10,8 @@ use std::time::Duration;
 use creel_common::engine::Space;
 use creel_common::log::account::Kept;
 use creel_common::log::bounds::{Bound, Reached};
+use creel_common::log::keys::Dedupe;
+use creel_common::log::losses::Loss;
 use creel_common::log::{Observer, RouteStatus};
 use creel_common::outcome::Verdict;
 use creel_common::time::Timestamp;
@@ -102,6 +104,7 @@ pub struct Metrics {
     connections: Family<ListenerLabel, Gauge>,
     routes: RouteGauges,
     log: LogGauges,
+    dedupe: DedupeGauges,
     body_bytes: Gauge,
     uptime: Seconds,
 }
@@ -129,6 +132,17 @@ struct LogGauges {
     bounds: Family<BoundLabel, Gauge>,
     refusing: Family<BoundLabel, Gauge>,
     kept: Family<SourceLabel, Gauge>,
+    lost: Gauge,
+}
+
+/// For how long repeats are recognised; set when somebody looks.
+#[derive(Debug, Default)]
+struct DedupeGauges {
+    keys: Gauge,
+    keys_max: Gauge,
+    held: Seconds,
+    window: Seconds,
+    short: Gauge,
 }
 
 /// The counters of one source, held by it so that a request looks nothing up.
@@ -165,6 +179,10 @@ pub struct Now<'a> {
     pub next: u64,
     /// It takes deliveries in.
     pub accepting: bool,
+    /// What was lost in its whole life.
+    pub lost: &'a [Loss],
+    /// For how long repeats are recognised.
+    pub dedupe: Option<Dedupe>,
     /// Bytes of bodies in memory.
     pub body_bytes: u64,
 }
@@ -191,11 +209,13 @@ impl Metrics {
             connections: Family::default(),
             routes: RouteGauges::default(),
             log: LogGauges::default(),
+            dedupe: DedupeGauges::default(),
             body_bytes: Gauge::default(),
             uptime: Seconds::default(),
         };
         metrics.register_intake();
         metrics.register_log();
+        metrics.register_dedupe();
         metrics.register_routes();
         let build = Info::new(vec![("version", version.to_owned())]);
         metrics.registry.register("build", "This program", build);
@@ -321,6 +341,40 @@ impl Metrics {
             Unit::Bytes,
             log.kept.clone(),
         );
+        r.register(
+            "lost_offsets",
+            "Deliveries that were found to be lost within the last week",
+            log.lost.clone(),
+        );
+    }
+
+    fn register_dedupe(&mut self) {
+        let (r, dedupe) = (&mut self.registry, &self.dedupe);
+        r.register(
+            "dedupe_keys",
+            "Idempotency keys on disk",
+            dedupe.keys.clone(),
+        );
+        r.register(
+            "dedupe_keys_max",
+            "Most idempotency keys that are kept",
+            dedupe.keys_max.clone(),
+        );
+        r.register(
+            "dedupe_hours_held",
+            "Hours that a key is kept at the current rate of new ones",
+            dedupe.held.clone(),
+        );
+        r.register(
+            "dedupe_window_hours",
+            "Longest dedupe window of any source",
+            dedupe.window.clone(),
+        );
+        r.register(
+            "dedupe_window_short",
+            "1 while keys go before their window is over",
+            dedupe.short.clone(),
+        );
     }
 
     fn register_routes(&mut self) {
@@ -395,12 +449,17 @@ impl Metrics {
         self.log.volumes.set(signed(now.volumes as u64));
         self.log.next.set(signed(now.next));
         self.log.accepting.set(i64::from(now.accepting));
+        let news = now.lost.iter().filter(|loss| loss.is_news(now.wall));
+        self.log.lost.set(signed(news.map(Loss::offsets).sum()));
         if let Some(space) = now.space {
             self.log.used.set(signed(space.used));
             self.log.free.set(signed(space.free));
             self.log.ballast.set(signed(space.ballast));
         }
         self.log.set_bounds(now);
+        if let Some(dedupe) = &now.dedupe {
+            self.dedupe.set(dedupe);
+        }
         self.routes.clear();
         for route in now.routes {
             self.routes.set(route, now.wall);
@@ -425,6 +484,17 @@ impl LogGauges {
                 .get_or_create(&label(source))
                 .set(signed(kept.bytes));
         }
+    }
+}
+
+impl DedupeGauges {
+    fn set(&self, dedupe: &Dedupe) {
+        let hours = |time: Duration| time.as_secs_f64() / 3600.0;
+        self.keys.set(signed(dedupe.keys));
+        self.keys_max.set(signed(dedupe.keys_max));
+        self.held.set(hours(dedupe.held));
+        self.window.set(hours(dedupe.window));
+        self.short.set(i64::from(dedupe.is_short()));
     }
 }
 
@@ -521,6 +591,13 @@ mod tests {
         volumes: 2,
         next: 7,
         accepting: true,
+        lost: &[],
+        dedupe: Some(Dedupe {
+            keys: 8,
+            keys_max: 9,
+            window: Duration::from_secs(72 * 3600),
+            held: Duration::from_secs(36 * 3600 + 1800),
+        }),
         body_bytes: 5,
     };
 
@@ -548,6 +625,12 @@ mod tests {
             "creel_log_bytes 11",
             "creel_free_bytes 22",
             "creel_accepting 1",
+            "creel_lost_offsets 0",
+            "creel_dedupe_keys 8",
+            "creel_dedupe_keys_max 9",
+            "creel_dedupe_hours_held 36.5",
+            "creel_dedupe_window_hours 72.0",
+            "creel_dedupe_window_short 1",
             "creel_build_info{version=\"0.0.0\"} 1",
         ] {
             assert!(text.contains(line), "{line} is not in\n{text}");

@@ -136,14 +136,6 @@ fn open_log(
 ) -> anyhow::Result<Arc<LocalLog>> {
     let engine = crate::engine::open(config)?;
     let opened = engine.opened().clone();
-    for gap in &opened.lost {
-        tracing::error!(
-            first = gap.first,
-            last = gap.last,
-            known_lost = gap.known_lost,
-            "offsets are missing from the log"
-        );
-    }
     let dice = rand::random();
     let path = config.log.path.clone();
     let on_failure = move |error: &EngineError| disk_failed(error, &path);

@@ -98,6 +98,29 @@ async fn nine_destinations_get_everything_beside_a_dead_tenth() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_index_of_keys_takes_little_memory_and_every_key_is_found() {
+    let found = Found::of(&[
+        "keys",
+        "--keys",
+        "600k",
+        "--lookups",
+        "2000",
+        "--turns",
+        "1",
+        "--seconds",
+        "1",
+    ])
+    .await;
+    found.holds(&[
+        "memory_build_bytes",
+        "memory_receiver_bytes",
+        "open_seconds",
+        "ready_seconds",
+    ]);
+    assert!(found.value("with_per_second") > 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn disk_comes_back_once_all_is_delivered_and_old() {
     let found = Found::of(&["retention", "--deliveries", "20000", "--volume", "4"]).await;
     assert!(found.value("volumes_full") > 3.0, "it never grew");

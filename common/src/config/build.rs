@@ -7,8 +7,8 @@ use super::check::route_name;
 use super::problems::{Origin, Problems};
 use super::raw::Fields;
 use super::{
-    Breaker, Config, Destination, EngineKind, Log, Receiver, Role, Route, Source, Start, Token,
-    Worker,
+    Breaker, Config, Dedupe, Destination, EngineKind, Log, Receiver, Role, Route, Source, Start,
+    Token, Worker,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -22,6 +22,9 @@ pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Pr
     Config {
         path: path.to_owned(),
         log: log(&file.get("log")),
+        dedupe: Dedupe {
+            keys_max: file.get::<Fields>("dedupe").get("keys_max"),
+        },
         worker: worker(&file.get("worker"), receiver.private),
         sources: each(file, "sources", source),
         destinations: each(file, "destinations", destination),

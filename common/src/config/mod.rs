@@ -51,6 +51,8 @@ pub struct Config {
     pub receiver: Receiver,
     /// The log.
     pub log: Log,
+    /// How many idempotency keys are kept.
+    pub dedupe: Dedupe,
     /// The workers.
     pub worker: Worker,
     /// Sources by name.
@@ -141,6 +143,13 @@ pub struct Log {
     pub lease: Duration,
     /// This many expired leases of one delivery make a dead letter. Default 3.
     pub lost_max: u32,
+}
+
+/// `[dedupe]`
+#[derive(Debug, Clone)]
+pub struct Dedupe {
+    /// Most idempotency keys kept. Default 50 million.
+    pub keys_max: u64,
 }
 
 /// Which engine keeps the log.

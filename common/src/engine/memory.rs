@@ -104,6 +104,7 @@ impl MemoryEngine {
             clean: true,
             created: true,
             lost: Vec::new(),
+            gone: Vec::new(),
         };
         Self::over(settings, opened, store)
     }
@@ -140,6 +141,7 @@ impl MemoryEngine {
             clean: store.closed,
             created: false,
             lost,
+            gone: Vec::new(),
         };
         store.closed = false;
         Self::over(self.settings, opened, store)

@@ -115,6 +115,8 @@ pub struct Opened {
     pub created: bool,
     /// What this opening newly found missing.
     pub lost: Vec<Gap>,
+    /// Indexes of blocks that this opening found gone, as far as they have survived their blocks.
+    pub gone: Vec<IndexEntry>,
 }
 
 /// A storage error.

@@ -25,6 +25,12 @@ pub fn keep(engine: &dyn Engine, attempts: &[Attempt]) -> Result<(), EngineError
     Ok(())
 }
 
+/// Reads a block that may be anything.
+#[cfg(feature = "fuzzing")]
+pub fn read(bytes: &[u8]) {
+    let _ = codec::from_slice::<Vec<Attempt>>(bytes);
+}
+
 /// The kept attempts of one delivery, oldest first, at most `limit` of the newest.
 ///
 /// # Errors

@@ -244,13 +244,14 @@ impl Block {
     /// When its shape is wrong.
     pub fn trusted(stored: &engine::Block) -> Result<Self, BlockError> {
         let index_bytes = stored.index_bytes as usize;
-        let mut lengths = Reader(
-            stored
-                .bytes
-                .get(index_bytes..)
-                .ok_or(BlockError("cut short"))?,
-        );
-        let mut at = index_bytes + 4 * stored.count as usize;
+        let content = stored.bytes.get(index_bytes..);
+        let mut lengths = Reader(content.ok_or(BlockError("cut short"))?);
+        // before so many are made room for
+        let lengths_bytes = 4 * stored.count as usize;
+        if lengths.0.len() < lengths_bytes {
+            return Err(BlockError("cut short"));
+        }
+        let mut at = index_bytes + lengths_bytes;
         let mut starts = Vec::with_capacity(stored.count as usize + 1);
         for _ in 0..stored.count {
             starts.push(u32::try_from(at).map_err(|_| BlockError("too large"))?);
@@ -459,6 +460,16 @@ mod tests {
         assert_eq!(kept_of(&old), shared);
         let alone = without_shares(&encode(10, &entries[..1]), 1);
         assert_eq!(kept_of(&alone), [("a".to_owned(), 1, 3, 0)]);
+    }
+
+    #[test]
+    fn a_count_beyond_the_block_takes_no_memory() {
+        let stored = encode(1, &[entry("a", b"one", None)]);
+        let damaged = engine::Block {
+            count: u32::MAX,
+            ..stored
+        };
+        assert_eq!(Block::open(&damaged).unwrap_err(), BlockError("cut short"));
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use crate::ids::{DeliveryId, LogId, Offset};
 use crate::log::block::{self, Block, Entry};
 use crate::log::gate::Gate;
 use crate::log::keeper::Keeper;
-use crate::log::keys::{Frozen, KeyTable, Runs, Verdict, judge};
+use crate::log::keys::{Frozen, Horizon, KeyTable, Runs, Seen, Verdict, judge};
 use crate::log::shelf::Shelf;
 use crate::log::spans::{Span, source_bit};
 use crate::log::{AppendError, Appended, Observer};
@@ -51,6 +51,8 @@ pub struct Committer {
     pub table: KeyTable,
     /// The keys on disk, where there is a disk.
     pub runs: Option<Arc<Runs>>,
+    /// Counts new keys.
+    pub horizon: Arc<Horizon>,
     /// Writes frozen tables.
     pub keeper: Keeper,
     /// Space and stop.
@@ -146,6 +148,7 @@ impl Committer {
         let offset = batch.next;
         if let Some(mark) = entry.key {
             self.table.note(mark, verdict, offset, entry.received_at);
+            self.horizon.note();
         }
         batch.next += 1;
         batch.answers.push((reply, batch.appended(offset, false)));
@@ -156,14 +159,18 @@ impl Committer {
         let Some(mark) = entry.key else {
             return Verdict::New;
         };
-        match &self.runs {
-            // the runs know the key, or have got keys from memory since they were asked
-            Some(runs) if runs.written() != runs_asked => {
-                let seen = |key| Ok::<_, Infallible>(self.table.get(key).or_else(|| runs.get(key)));
-                judge(mark, since, seen).unwrap_or_else(|never| match never {})
-            }
-            _ => self.table.judge(mark, since),
-        }
+        let Some(runs) = &self.runs else {
+            return self.table.judge(mark, since);
+        };
+        // the runs know the key, or have got keys from memory since they were asked
+        let ask_runs = runs.written() != runs_asked;
+        let is_kept = |seen: &Seen| !runs.is_lost(seen.offset);
+        let seen = |key| {
+            let in_table = self.table.get(key).filter(is_kept);
+            let in_runs = || ask_runs.then(|| runs.get(key)).flatten();
+            Ok::<_, Infallible>(in_table.or_else(in_runs))
+        };
+        judge(mark, since, seen).unwrap_or_else(|never| match never {})
     }
 
     fn store(&self, first: Offset, entries: &[Entry]) -> Result<(), EngineError> {

@@ -12,7 +12,6 @@ use crate::engine::Engine;
 use crate::ids::Offset;
 use crate::log::gate::Gate;
 use crate::log::keys::{Frozen, Runs};
-use crate::log::steady::Steady;
 
 /// How often free space is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -42,10 +41,6 @@ pub struct Charge {
     pub runs: Option<Arc<Runs>>,
     /// Free space.
     pub gate: Arc<Gate>,
-    /// The longest window of any source: keys older than that are left out of merges.
-    pub window_max: Duration,
-    /// All clocks.
-    pub clock: Arc<Steady>,
 }
 
 impl Keeper {
@@ -106,7 +101,7 @@ fn run(charge: &Charge, inbox: &Receiver<Task>) {
             Ok(Task::Keys(table)) => frozen.push_back(table),
             Ok(Task::Remove(number)) => remove(charge, number),
             Err(RecvTimeoutError::Timeout) => charge.gate.look(),
-            Err(RecvTimeoutError::Disconnected) => return,
+            Err(RecvTimeoutError::Disconnected) => break,
         }
         // in order: a later run says that all keys before its end are in runs
         while let Some(table) = frozen.front()
@@ -115,6 +110,9 @@ fn run(charge: &Charge, inbox: &Receiver<Task>) {
             frozen.pop_front();
         }
     }
+    if let Some(runs) = &charge.runs {
+        runs.stop();
+    }
 }
 
 /// Whether it is done with.
@@ -122,13 +120,12 @@ fn write_keys(charge: &Charge, frozen: &Frozen) -> bool {
     let Some(runs) = &charge.runs else {
         return true;
     };
-    let expired = charge.clock.now().window(charge.window_max);
-    if let Err(error) = runs.write(frozen, expired) {
+    let written = runs.write(frozen);
+    if let Err(error) = &written {
         // the table stays in memory and its volumes stay on disk
         tracing::error!(%error, "idempotency keys could not be written");
     }
-    // a merge may have failed after the table was written
-    runs.end() >= frozen.end
+    written.is_ok()
 }
 
 fn remove(charge: &Charge, number: u64) {

@@ -24,6 +24,7 @@ pub mod keys;
 pub mod lane;
 pub mod lender;
 pub mod local;
+pub mod losses;
 mod opening;
 mod operate;
 mod query;
@@ -33,11 +34,13 @@ pub mod remote;
 mod retention;
 pub mod shelf;
 pub mod spans;
-mod state;
+pub(crate) mod state;
 pub mod steady;
 pub mod wire;
 
 pub use self::backup::{BackupOrder, BackupStatus};
+#[cfg(feature = "fuzzing")]
+pub(crate) use attempts::read as read_attempts;
 
 use std::time::Duration;
 

@@ -10,12 +10,13 @@ use crate::ids::Offset;
 use crate::log::account::{Account, Kept};
 use crate::log::block::Index;
 use crate::log::cursor::Cursor;
-use crate::log::keys::{KeyTable, Runs};
+use crate::log::keys::{KeyMark, KeyTable, RunError, Runs};
 use crate::log::lane::Lane;
 use crate::log::shelf::Shelf;
 use crate::log::spans::{Span, Spans, coarse};
 use crate::log::state::{self, Place, RouteRecord};
 use crate::log::{codec, operate};
+use crate::time::Timestamp;
 
 /// The highest offset that anything but the log itself remembers, and one more: below it no offset
 /// is used again, even if the log has lost its tail. What waits or is dead is below its cursor.
@@ -38,14 +39,18 @@ pub fn remembered(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Offset, En
 ///
 /// # Errors
 /// The disk's.
-pub fn open_runs(engine: &dyn Engine) -> Result<Option<Runs>, EngineError> {
+pub fn open_runs(engine: &dyn Engine, keys_max: u64) -> Result<Option<Runs>, EngineError> {
     let Some(files) = engine.files() else {
         return Ok(None);
     };
-    let lost = engine.gaps();
-    let runs =
-        Runs::open(&files.join("keys"), lost).map_err(|e| EngineError::Failed(e.to_string()))?;
+    let (keys, aside) = (files.join("keys"), files.with_file_name("damaged"));
+    let runs = Runs::open(&keys, &aside, keys_max, &engine.gaps()).map_err(keys_failed)?;
     Ok(Some(runs))
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn keys_failed(error: RunError) -> EngineError {
+    EngineError::Failed(error.to_string())
 }
 
 /// What the block indexes say.
@@ -66,13 +71,9 @@ pub struct Recovered {
 /// # Errors
 /// The engine's, but for damage.
 pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, EngineError> {
-    let mut recovered = Recovered {
-        spans: Spans::default(),
-        sources: BTreeSet::new(),
-        keys: KeyTable::default(),
-        account: Account::default(),
-    };
-    let covered = runs.map_or(0, Runs::recover_from);
+    let (mut spans, mut sources) = (Spans::default(), BTreeSet::new());
+    let mut keys = Restoring::new(runs);
+    let account = Account::default();
     // the index of a block may be there though the block is not: what it held may be sent again
     let gaps = engine.gaps();
     let is_lost = |at: Offset| gaps.iter().any(|gap| gap.first <= at && at <= gap.last);
@@ -98,7 +99,7 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
             if volume.rest {
                 left.push(Span::of(&index));
             } else {
-                recovered.spans.push(Span::of(&index));
+                spans.push(Span::of(&index));
             }
             for (source, kept) in index.kept(&entry) {
                 match here.get_mut(source) {
@@ -107,21 +108,107 @@ pub fn recover(engine: &dyn Engine, runs: Option<&Runs>) -> Result<Recovered, En
                 }
             }
             for source in &index.sources {
-                if !recovered.sources.contains(source.as_str()) {
-                    recovered.sources.insert(Arc::from(source.as_str()));
+                if !sources.contains(source.as_str()) {
+                    sources.insert(Arc::from(source.as_str()));
                 }
             }
-            let uncovered = index.keys.iter().filter(|(offset, _)| *offset >= covered);
-            for (offset, mark) in uncovered.filter(|(offset, _)| !is_lost(*offset)) {
-                recovered.keys.restore(*mark, *offset, index.received_max);
+            for (offset, mark) in index.keys.iter().filter(|(offset, _)| !is_lost(*offset)) {
+                keys.restore(*mark, *offset, index.received_max)?;
             }
         }
-        recovered.spans.push_rest(coarse(left));
+        spans.push_rest(coarse(left));
         for (source, kept) in here {
-            recovered.account.add(volume.number, &source, kept);
+            account.add(volume.number, &source, kept);
         }
     }
-    Ok(recovered)
+    Ok(Recovered {
+        spans,
+        sources,
+        keys: keys.finish()?,
+        account,
+    })
+}
+
+/// Keys on their way from the block indexes back into memory, or into runs where they are many.
+struct Restoring<'a> {
+    runs: Option<&'a Runs>,
+    /// All keys from here on are in no run.
+    covered: Offset,
+    /// Of these.
+    newest: KeyTable,
+    /// What a run below was found not to hold: first and end.
+    missing: Vec<(Offset, Offset)>,
+    /// Of the stretch among these that ends here.
+    refill: (KeyTable, Offset),
+}
+
+impl<'a> Restoring<'a> {
+    fn new(runs: Option<&'a Runs>) -> Self {
+        Self {
+            runs,
+            covered: runs.map_or(0, Runs::end),
+            newest: KeyTable::default(),
+            missing: runs.map_or(Vec::new(), |runs| runs.missing().to_vec()),
+            refill: (KeyTable::default(), 0),
+        }
+    }
+
+    fn restore(
+        &mut self,
+        mark: KeyMark,
+        at: Offset,
+        received: Timestamp,
+    ) -> Result<(), EngineError> {
+        let runs = self.runs;
+        let in_runs = |key| runs.and_then(|runs| runs.get(key));
+        if at >= self.covered {
+            self.newest.restore(mark, at, received, in_runs);
+            return write_full(runs, &mut self.newest, at + 1);
+        }
+        let stretch = self
+            .missing
+            .iter()
+            .find(|(from, to)| *from <= at && at < *to);
+        let Some(&(_, end)) = stretch else {
+            return Ok(());
+        };
+        if end != self.refill.1 {
+            self.end_refill()?;
+            self.refill.1 = end;
+        }
+        let (table, _) = &mut self.refill;
+        table.restore(mark, at, received, in_runs);
+        write_full(runs, table, at + 1)
+    }
+
+    fn end_refill(&mut self) -> Result<(), EngineError> {
+        let (table, end) = &mut self.refill;
+        write_table(self.runs, table, *end, true)
+    }
+
+    fn finish(mut self) -> Result<KeyTable, EngineError> {
+        self.end_refill()?;
+        Ok(self.newest)
+    }
+}
+
+fn write_full(runs: Option<&Runs>, table: &mut KeyTable, end: Offset) -> Result<(), EngineError> {
+    write_table(runs, table, end, false)
+}
+
+/// Writes a table that is full, or any, as a run that covers all below `end`.
+fn write_table(
+    runs: Option<&Runs>,
+    table: &mut KeyTable,
+    end: Offset,
+    any: bool,
+) -> Result<(), EngineError> {
+    let Some(runs) = runs else { return Ok(()) };
+    if let Some(frozen) = table.freeze(end, any) {
+        runs.write(&frozen).map_err(keys_failed)?;
+        table.drop_covered(Offset::MAX);
+    }
+    Ok(())
 }
 
 /// Up to where sources without a route had one that was forgotten.

@@ -116,9 +116,13 @@ fn remove_first_volume(path: &Path, now: Timestamp) {
     let mut table = KeyTable::default();
     let mark = KeyMark::new("s", Some("push"), "one", b"first");
     table.note(mark, Verdict::New, 1, now);
-    let runs = Runs::open(&engine.files().unwrap().join("keys"), Vec::new()).unwrap();
+    let runs = {
+        let files = engine.files().unwrap();
+        let aside = files.with_file_name("damaged");
+        Runs::open(&files.join("keys"), &aside, 1 << 30, &[]).unwrap()
+    };
     let frozen = table.freeze(2, true).unwrap();
-    runs.write(&frozen, Timestamp(0)).unwrap();
+    runs.write(&frozen).unwrap();
     engine.remove_volume(1).unwrap();
     engine.close().unwrap();
 }

@@ -464,7 +464,10 @@ pub struct Memory {
 
 impl Memory {
     /// `VmRSS` and `VmHWM` of `/proc/PID/status` (proc_pid_status(5)).
-    fn of(pid: u32) -> anyhow::Result<Self> {
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn of(pid: u32) -> anyhow::Result<Self> {
         let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
         let bytes = |name: &str| {
             let line = status.lines().find_map(|line| line.strip_prefix(name))?;

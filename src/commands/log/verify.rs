@@ -3,6 +3,8 @@
 use creel_common::config::Config;
 use creel_common::engine::Gap;
 use creel_common::ids::{LogId, Offset};
+use creel_common::log::losses::{Loss, Losses};
+use creel_common::time::{Clock, SystemClock, Timestamp};
 use serde::Serialize;
 
 use super::open_existing;
@@ -14,7 +16,8 @@ use crate::settings::Global;
 /// Read the whole log back and report what is missing or damaged
 ///
 /// Reads every block and every delivery in it and checks them against their checksums. Damage is
-/// reported as ranges of offsets. Exits with 1 when anything is damaged or known to be lost.
+/// reported as ranges of offsets, with the sources and times of what was there as far as they are
+/// known. Exits with 1 when anything is damaged, or was found to be lost within the last week.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     #[command(flatten)]
@@ -32,17 +35,19 @@ pub struct Verified {
     bytes: u64,
     volumes: usize,
     clean_shutdown: bool,
-    /// Offsets above `first` that are not there: lost, or never used.
-    gaps: Vec<Gap>,
-    /// What opening the log just now found missing.
-    lost: Vec<Gap>,
+    /// Offsets that are not there: lost, or never used. What retention removed is not among them.
+    gaps: Vec<Loss>,
+    /// What of it opening and reading the log just now found.
+    lost: Vec<Loss>,
     damaged: Vec<Range>,
+    #[serde(skip)]
+    now: Timestamp,
 }
 
 impl Verified {
-    /// Nothing is damaged or known to be lost.
+    /// Nothing is damaged or was lost lately.
     pub fn sound(&self) -> bool {
-        self.damaged.is_empty() && self.gaps.iter().all(|gap| !gap.known_lost)
+        self.damaged.is_empty() && !self.gaps.iter().any(|loss| loss.is_news(self.now))
     }
 
     /// Deliveries that read back.
@@ -81,10 +86,11 @@ pub fn verified(config: &Config) -> anyhow::Result<Verified> {
         volumes: engine.volumes().len(),
         clean_shutdown: opened.clean,
         gaps: Vec::new(),
-        lost: opened.lost.clone(),
+        lost: Vec::new(),
         damaged: Vec::new(),
+        now: SystemClock::default().wall(),
     };
-    let mut present = Present::new(opened.lost);
+    let mut present = Present::default();
     read(&*engine, 1, &mut |piece| {
         match piece {
             Piece::Delivery(offset, delivery) => {
@@ -101,7 +107,10 @@ pub fn verified(config: &Config) -> anyhow::Result<Verified> {
         Ok(())
     })?;
     verified.first = present.first.unwrap_or(opened.next);
-    verified.gaps = present.gaps(opened.next);
+    let losses = Losses::open(&*engine).look(&*engine, verified.now);
+    let found_now = |loss: &&Loss| loss.found_at == Some(verified.now);
+    verified.lost = losses.iter().filter(found_now).cloned().collect();
+    verified.gaps = present.gaps(opened.next, losses);
     bar.finish_and_clear();
     engine
         .close()
@@ -110,24 +119,14 @@ pub fn verified(config: &Config) -> anyhow::Result<Verified> {
 }
 
 /// Which offsets are there, as they come in order; what is missing between them.
+#[derive(Default)]
 struct Present {
     first: Option<Offset>,
     end: Offset,
     holes: Vec<(Offset, Offset)>,
-    lost: Vec<Gap>,
 }
 
 impl Present {
-    /// `lost` is what opening found missing.
-    fn new(lost: Vec<Gap>) -> Self {
-        Self {
-            first: None,
-            end: 0,
-            holes: Vec::new(),
-            lost,
-        }
-    }
-
     fn add(&mut self, first: Offset, last: Offset) {
         match self.first {
             None => self.first = Some(first),
@@ -137,30 +136,46 @@ impl Present {
         self.end = last + 1;
     }
 
-    /// What is missing below `next`. A hole counts as lost when opening says so of any part of it.
-    fn gaps(mut self, next: Offset) -> Vec<Gap> {
+    /// What is missing below `next`: what is recorded as lost, and holes that nobody has recorded.
+    fn gaps(mut self, next: Offset, losses: Vec<Loss>) -> Vec<Loss> {
         if self.first.is_some() && self.end < next {
             self.holes.push((self.end, next - 1));
         }
-        let overlaps =
-            |gap: &Gap, hole: &(Offset, Offset)| gap.first <= hole.1 && hole.0 <= gap.last;
-        let mut gaps: Vec<Gap> = self
-            .holes
-            .iter()
-            .map(|hole| Gap {
-                first: hole.0,
-                last: hole.1,
-                known_lost: self
-                    .lost
-                    .iter()
-                    .any(|gap| gap.known_lost && overlaps(gap, hole)),
-            })
-            .collect();
-        let outside = |gap: &&Gap| !self.holes.iter().any(|hole| overlaps(gap, hole));
-        gaps.extend(self.lost.iter().filter(outside));
+        let mut gaps = Vec::new();
+        for (first, last) in self.holes {
+            let mut from = first;
+            for loss in losses.iter().filter(|l| l.first <= last && first <= l.last) {
+                gaps.extend(unrecorded(from, loss.first));
+                from = from.max(loss.last + 1);
+            }
+            gaps.extend(unrecorded(from, last + 1));
+        }
+        gaps.extend(losses);
         gaps.sort_by_key(|gap| gap.first);
         gaps
     }
+}
+
+/// `first .. end`, if that is anything.
+fn unrecorded(first: Offset, end: Offset) -> Option<Loss> {
+    (first < end).then(|| {
+        Loss::of(Gap {
+            first,
+            last: end - 1,
+            known_lost: false,
+        })
+    })
+}
+
+/// Of whom, and from when.
+fn whose(loss: &Loss) -> String {
+    let mut text = format!("of {}", loss.sources_text());
+    for (word, time) in [("from", loss.received_from), ("until", loss.received_until)] {
+        if let Some(time) = time {
+            text += &format!(", {word} {time}");
+        }
+    }
+    text
 }
 
 fn verified_text(verified: &Verified) -> String {
@@ -181,7 +196,7 @@ fn verified_text(verified: &Verified) -> String {
     for gap in &verified.gaps {
         let offsets = range(gap.first, gap.last);
         lines.push(match gap.known_lost {
-            true => paint(BAD, &format!("lost        {offsets}")),
+            true => paint(BAD, &format!("lost        {offsets}, {}", whose(gap))),
             false => format!("not there   {offsets}, lost or never used"),
         });
     }
@@ -204,30 +219,43 @@ fn verified_text(verified: &Verified) -> String {
 mod tests {
     use super::*;
 
-    fn gap(first: Offset, last: Offset, known_lost: bool) -> Gap {
-        Gap {
+    fn loss(first: Offset, last: Offset, known_lost: bool) -> Loss {
+        Loss::of(Gap {
             first,
             last,
             known_lost,
-        }
+        })
     }
 
     #[test]
     fn what_is_missing_between_and_after_is_a_gap_and_what_retention_took_is_none() {
-        let mut present = Present::new(Vec::new());
+        let mut present = Present::default();
         for (first, last) in [(5, 7), (8, 8), (11, 20)] {
             present.add(first, last);
         }
         assert_eq!(present.first, Some(5));
-        assert_eq!(present.gaps(101), [gap(9, 10, false), gap(21, 100, false)]);
+        let gaps = present.gaps(101, Vec::new());
+        assert_eq!(gaps, [loss(9, 10, false), loss(21, 100, false)]);
     }
 
     #[test]
-    fn a_hole_that_opening_knows_to_be_lost_is_reported_as_lost_once() {
-        let mut present = Present::new(vec![gap(4, 9, true)]);
+    fn what_is_recorded_is_reported_as_it_is_recorded_and_once() {
+        let mut present = Present::default();
         present.add(1, 3);
-        assert_eq!(present.gaps(101), [gap(4, 100, true)]);
-        let nothing_left = Present::new(vec![gap(1, 9, true)]);
-        assert_eq!(nothing_left.gaps(101), [gap(1, 9, true)]);
+        let recorded = vec![loss(4, 9, true), loss(20, 29, false)];
+        assert_eq!(
+            present.gaps(101, recorded),
+            [
+                loss(4, 9, true),
+                loss(10, 19, false),
+                loss(20, 29, false),
+                loss(30, 100, false)
+            ]
+        );
+        let nothing_left = Present::default();
+        assert_eq!(
+            nothing_left.gaps(101, vec![loss(1, 9, true)]),
+            [loss(1, 9, true)]
+        );
     }
 }

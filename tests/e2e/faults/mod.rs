@@ -8,6 +8,7 @@ mod abandoned;
 mod ack_coverage;
 mod audit;
 mod clock;
+mod damage;
 mod drain;
 mod full_disk;
 mod kill;

@@ -212,6 +212,7 @@ fn a_key_that_the_schema_does_not_have_is_refused() {
     for section in [
         "receiver",
         "log",
+        "dedupe",
         "worker",
         "sources.x",
         "sources.x.dedupe",

@@ -97,6 +97,8 @@ attempts = "12MiB"
 cache = "13MiB"
 lease = "14s"
 lost_max = 15
+[dedupe]
+keys_max = 15000001
 [worker]
 receivers = ["https://b.example/"]
 token = { env = "T" }
@@ -206,6 +208,7 @@ pause_max = "32s"
         (16, secs(17), 18)
     );
 
+    assert_eq!(config.dedupe.keys_max, 15_000_001);
     let source = &config.sources["s"];
     assert_eq!(
         (source.name.as_str(), source.provider.as_str()),

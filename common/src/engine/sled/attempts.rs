@@ -236,7 +236,7 @@ fn list(dir: &Path) -> io::Result<Vec<Link>> {
     Ok(found)
 }
 
-fn encode(span: (Offset, Offset), bytes: &[u8]) -> Vec<u8> {
+pub(super) fn encode(span: (Offset, Offset), bytes: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(FRAME_HEAD_BYTES + bytes.len());
     put_u32(&mut frame, bytes.len() as u32);
     put_u64(&mut frame, span.0);
@@ -253,7 +253,7 @@ fn encode(span: (Offset, Offset), bytes: &[u8]) -> Vec<u8> {
 type Frame<'a> = ((Offset, Offset), &'a [u8]);
 
 /// The frames of a file, oldest first, up to the first that is not sound.
-fn decode_all(bytes: &[u8]) -> Vec<Frame<'_>> {
+pub(super) fn decode_all(bytes: &[u8]) -> Vec<Frame<'_>> {
     let mut cursor = Cursor(bytes);
     let mut frames = Vec::new();
     while let Some(frame) = decode_frame(&mut cursor) {

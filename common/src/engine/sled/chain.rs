@@ -16,7 +16,7 @@ use super::files::{self, failed};
 use super::index::{self, Footer};
 use super::name::VolumeName;
 use super::spans::{Spans, Stretches};
-use super::volume::{Volume, damaged_dir};
+use super::volume::{self, Volume, damaged_dir};
 use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
@@ -94,6 +94,8 @@ pub(super) struct Recovered {
     pub(super) held: Stretches,
     /// Offsets that they should hold but that cannot be read: first and end.
     pub(super) unreadable: Vec<(Offset, Offset)>,
+    /// Indexes of blocks that are gone.
+    pub(super) gone: Vec<IndexEntry>,
 }
 
 /// Numbers found in the directory, and what became of them so far.
@@ -103,7 +105,18 @@ struct Opening {
     open: BTreeMap<u64, Volume>,
     held: Stretches,
     unreadable: Vec<(Offset, Offset)>,
+    gone: Vec<IndexEntry>,
     highest: u64,
+}
+
+/// What reading a sealed volume came to.
+enum Inspected {
+    /// It can be used, but for blocks that have been noted.
+    Sound,
+    /// Why it cannot be opened.
+    Unusable(String),
+    /// What its index says is not what its database says.
+    ForeignIndex,
 }
 
 impl Chain {
@@ -138,16 +151,19 @@ impl Chain {
         slots.insert(volume.name.number, Slot::open(volume));
     }
 
-    /// Numbers of the volumes that hold offsets from `from` on.
+    /// Numbers of the volumes that hold offsets from `from` on, in order of offset.
     pub(super) fn from(&self, from: Offset) -> Vec<u64> {
         let slots = self.slots.read();
-        let ahead = slots
+        let spans = slots
             .iter()
-            .filter(|(_, s)| s.span().is_some_and(|(_, end)| end > from));
-        ahead.map(|(number, _)| *number).collect()
+            .filter_map(|(number, slot)| Some((slot.span()?, *number)));
+        let mut ahead: Vec<_> = spans.filter(|((_, end), _)| *end > from).collect();
+        ahead.sort_unstable();
+        ahead.into_iter().map(|(_, number)| number).collect()
     }
 
-    /// What [`crate::engine::Engine::volumes`] answers; empty ones lie at `next`.
+    /// What [`crate::engine::Engine::volumes`] answers; empty ones lie at `next`. In order of offset,
+    /// which is that of numbers unless databases were put in each other's place.
     pub(super) fn infos(&self, next: Offset) -> Vec<VolumeInfo> {
         let slots = self.slots.read();
         let info = |(number, slot): (&u64, &Slot)| {
@@ -161,7 +177,9 @@ impl Chain {
                 rest: slot.name.is_rest(),
             }
         };
-        slots.iter().map(info).collect()
+        let mut infos: Vec<VolumeInfo> = slots.iter().map(info).collect();
+        infos.sort_by_key(|info| (info.first, info.number));
+        infos
     }
 
     /// What a backup has to know about the volumes, oldest first.
@@ -317,6 +335,17 @@ impl Chain {
         Ok(found.footer.map(|_| entries))
     }
 
+    /// Keeps a copy of a volume in which damage was found.
+    pub(super) fn keep_copy(&self, number: u64) {
+        let Ok(name) = self.name(number) else {
+            return;
+        };
+        let (path, copy) = (self.path(name), damaged_dir(&self.dir));
+        if path.is_dir() {
+            files::keep_copy(&path, &copy.join(name.to_string()));
+        }
+    }
+
     /// Offsets newly found missing; answered once.
     pub(super) fn take_missing(&self) -> Vec<(Offset, Offset)> {
         std::mem::take(&mut *self.missing.lock())
@@ -401,45 +430,69 @@ impl Opening {
         if spans.removed().cover(footer.first, footer.end) {
             return remove_dir(dir, name);
         }
-        self.held.add(footer.first, footer.end);
-        let mut slot = Slot::sealed(name, Sealed::of(dir, name, footer));
         let db_bytes = fs::metadata(path.join("db")).map_or(0, |m| m.len());
-        if db_bytes < footer.db_bytes {
+        let mut damage = None;
+        // one of another size, or that says to hold what another holds, may be damaged or another's
+        let is_held = self.held.cover(footer.first, footer.end);
+        if db_bytes != footer.db_bytes || is_held {
             tracing::warn!(
                 volume = number,
-                "shorter than when it was sealed; reading it"
+                "not as it was when it was sealed; reading it"
             );
-            slot.damage = self.inspect(dir, name, footer)?;
+            damage = match self.inspect(dir, name, footer)? {
+                Inspected::Sound => None,
+                Inspected::Unusable(why) => Some(why),
+                Inspected::ForeignIndex => return self.index_anew(dir, name),
+            };
         }
+        self.held.add(footer.first, footer.end);
+        let mut slot = Slot::sealed(name, Sealed::of(dir, name, footer));
+        slot.damage = damage;
         self.slots.insert(number, slot);
         Ok(())
     }
 
-    /// Reads a sealed volume that looks damaged; answers why it cannot be used at all.
+    /// Reads a sealed volume that looks damaged, of which a copy is kept first.
     fn inspect(
         &mut self,
         dir: &Path,
         name: VolumeName,
         footer: Footer,
-    ) -> Result<Option<String>, EngineError> {
+    ) -> Result<Inspected, EngineError> {
+        let path = dir.join(name.to_string());
+        files::keep_copy(&path, &damaged_dir(dir).join(name.to_string()));
         match Volume::open(dir, name) {
+            Ok(volume) if !volume.fits_its_index() => Ok(Inspected::ForeignIndex),
             Ok(volume) => {
                 for block in volume.verify()? {
                     self.unreadable.push((block.first, block.end()));
                 }
-                Ok(None)
+                Ok(Inspected::Sound)
             }
             Err(OpenError::Damaged(why)) => {
                 self.unreadable.push((footer.first, footer.end));
-                Ok(Some(why))
+                Ok(Inspected::Unusable(why))
             }
             Err(OpenError::Failed(e)) => Err(e),
         }
     }
 
+    /// Opens a volume whose index file is another's.
+    fn index_anew(&mut self, dir: &Path, name: VolumeName) -> Result<(), EngineError> {
+        tracing::error!(volume = %name, "its index is not its own; made anew");
+        let index = dir.join(name.to_string()).join(index::FILE);
+        fs::remove_file(&index).map_err(failed(&index))?;
+        self.open(dir, name)?;
+        if let Some(volume) = self.open.get_mut(&name.number) {
+            volume.hurt = true;
+        }
+        Ok(())
+    }
+
     fn open(&mut self, dir: &Path, name: VolumeName) -> Result<(), EngineError> {
         match Volume::open(dir, name) {
-            Ok(volume) => {
+            Ok(mut volume) => {
+                self.gone.append(&mut volume.gone);
                 for (first, end) in volume.stretches() {
                     self.held.add(first, end);
                 }
@@ -448,6 +501,9 @@ impl Opening {
             }
             Err(OpenError::Damaged(why)) => {
                 tracing::error!(volume = %name, why, "cannot be opened; set aside");
+                let path = dir.join(name.to_string());
+                self.gone
+                    .extend(volume::entries(&path).map_err(failed(&path))?);
                 set_aside(dir, name)
             }
             Err(OpenError::Failed(e)) => Err(e),
@@ -519,6 +575,7 @@ impl Opening {
             prepared,
             held: self.held,
             unreadable: self.unreadable,
+            gone: self.gone,
         })
     }
 }

@@ -112,28 +112,14 @@ pub(super) fn open_or_mend(
 ) -> Result<sled::Db, OpenError> {
     match open(path, cache_bytes) {
         Err(OpenError::Damaged(why)) => {
-            tracing::error!(database = %path.display(), why, "damaged; keeping a copy, trying again");
-            keep_copy(path, copy)?;
+            tracing::error!(database = %path.display(), why, "damaged; trying again");
+            files::keep_copy(path, copy);
             // sled can rebuild what its snapshot says from its log
             remove_snapshots(path).map_err(failed(path))?;
             open(path, cache_bytes)
         }
         opened => opened,
     }
-}
-
-fn keep_copy(path: &Path, copy: &Path) -> Result<(), EngineError> {
-    if copy.exists() {
-        return Ok(());
-    }
-    let part = copy.with_extension("part");
-    if part.exists() {
-        fs::remove_dir_all(&part).map_err(failed(&part))?;
-    }
-    let copied = files::make_dir(copy.parent().unwrap_or(Path::new(".")))
-        .and_then(|()| files::copy_dir(path, &part))
-        .and_then(|()| fs::rename(&part, copy));
-    copied.map_err(failed(copy))
 }
 
 /// Files shorter or other than what sled wrote; anything else may be different the next time.

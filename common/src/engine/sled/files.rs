@@ -101,6 +101,71 @@ pub(super) fn dir_bytes(dir: &Path) -> u64 {
     entries.flatten().map(bytes).sum()
 }
 
+/// A copy takes at most this part of the free space.
+const COPY_OF_FREE: u64 = 2;
+
+/// Keeps a copy of a damaged file or directory for people, unless there is one or it would fill the
+/// disk. That none could be kept is said, and stops nothing.
+pub(super) fn keep_copy(of: &Path, copy: &Path) {
+    if copy.exists() {
+        return;
+    }
+    match free_bytes(copy).and_then(|free| try_copy(of, copy, free)) {
+        Ok(true) => {
+            tracing::warn!(of = %of.display(), copy = %copy.display(), "a copy is kept, as it was found");
+        }
+        Ok(false) => tracing::error!(
+            of = %of.display(),
+            "no copy is kept: it would take more than half of the free space"
+        ),
+        Err(error) => {
+            tracing::error!(of = %of.display(), %error, "no copy could be kept");
+            // a part of one would only be taken for it; that it cannot go either has been said
+            let _ = fs::remove_dir_all(copy.with_extension("part"));
+        }
+    }
+}
+
+/// Free space where a copy would be.
+fn free_bytes(copy: &Path) -> io::Result<u64> {
+    let parent = copy.parent().unwrap_or(Path::new("."));
+    make_dir(parent)?;
+    let disk = rustix::fs::statvfs(parent)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
+/// Whether there was room.
+fn try_copy(of: &Path, copy: &Path, free: u64) -> io::Result<bool> {
+    let parent = copy.parent().unwrap_or(Path::new("."));
+    if disk_bytes(of)? > free / COPY_OF_FREE {
+        return Ok(false);
+    }
+    let part = copy.with_extension("part");
+    if part.is_dir() {
+        fs::remove_dir_all(&part)?;
+    }
+    if of.is_dir() {
+        copy_dir(of, &part)?;
+    } else {
+        fs::copy(of, &part)?;
+        File::open(&part)?.sync_all()?;
+    }
+    fs::rename(&part, copy)?;
+    sync_dir(parent)?;
+    Ok(true)
+}
+
+/// Bytes that a file, or all files in a directory, take on disk.
+fn disk_bytes(path: &Path) -> io::Result<u64> {
+    let facts = fs::metadata(path)?;
+    if !facts.is_dir() {
+        return Ok(facts.len());
+    }
+    fs::read_dir(path)?
+        .map(|entry| disk_bytes(&entry?.path()))
+        .sum()
+}
+
 /// Holds a file's lock; given back when dropped, and by the kernel when the process ends.
 #[derive(Debug)]
 pub(super) struct Lock(#[allow(dead_code)] File);
@@ -155,5 +220,26 @@ impl<'a> Cursor<'a> {
 
     pub(super) fn u64(&mut self) -> Option<u64> {
         Some(u64::from_le_bytes(self.bytes(8)?.try_into().ok()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_kept_unless_it_would_take_more_than_half_of_the_free_space() {
+        let dir = tempfile::tempdir().unwrap();
+        let (of, copy) = (dir.path().join("of"), dir.path().join("copy"));
+        make_dir(&of.join("inner")).unwrap();
+        fs::write(of.join("inner/file"), [7; 1000]).unwrap();
+        assert!(!try_copy(&of, &copy, 1999).unwrap());
+        assert!(!copy.exists());
+        assert!(try_copy(&of, &copy, 2000).unwrap());
+        assert_eq!(fs::read(copy.join("inner/file")).unwrap(), [7; 1000]);
+        // the first one stays: what was found later may have been mended
+        fs::write(of.join("inner/file"), [8; 10]).unwrap();
+        keep_copy(&of, &copy);
+        assert_eq!(fs::read(copy.join("inner/file")).unwrap(), [7; 1000]);
     }
 }

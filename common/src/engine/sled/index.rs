@@ -18,7 +18,7 @@ use crate::ids::Offset;
 
 /// The file's name in the volume's directory.
 pub(super) const FILE: &str = "index";
-const MAGIC: &[u8; 8] = b"creelix2";
+pub(super) const MAGIC: &[u8; 8] = b"creelix2";
 /// index length, first, count, block length, slot, crc
 const FRAME_HEAD_BYTES: usize = 4 + 8 + 4 + 4 + 4 + 4;
 /// Says in place of an index length that this is the footer.
@@ -65,6 +65,16 @@ pub(super) fn put_frame(to: &mut Vec<u8>, block: BlockRef, index: &[u8]) {
     crc.update(index);
     put_u32(to, crc.finalize());
     to.extend_from_slice(index);
+}
+
+#[cfg(feature = "fuzzing")]
+pub(super) fn sample_footer() -> Vec<u8> {
+    footer_bytes(Footer {
+        first: 1,
+        end: 7,
+        blocks: 2,
+        db_bytes: 4096,
+    })
 }
 
 fn footer_bytes(footer: Footer) -> Vec<u8> {
@@ -125,8 +135,16 @@ pub(super) fn read(volume: &Path, visit: &mut dyn FnMut(BlockRef, &[u8])) -> io:
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::default()),
         Err(e) => return Err(e),
     };
-    let mut left = file.metadata()?.len();
-    let mut reader = BufReader::with_capacity(1 << 16, file);
+    let bytes = file.metadata()?.len();
+    read_from(&mut BufReader::with_capacity(1 << 16, file), bytes, visit)
+}
+
+/// The same of `left` bytes that a reader has.
+pub(super) fn read_from(
+    reader: &mut impl Read,
+    mut left: u64,
+    visit: &mut dyn FnMut(BlockRef, &[u8]),
+) -> io::Result<Found> {
     let mut found = Found::default();
     let mut magic = [0; 8];
     if left < 8 {
@@ -139,7 +157,7 @@ pub(super) fn read(volume: &Path, visit: &mut dyn FnMut(BlockRef, &[u8])) -> io:
     left -= 8;
     found.valid_bytes = 8;
     let mut index = Vec::new();
-    while let Some((block, bytes)) = read_frame(&mut reader, left, &mut index, &mut found)? {
+    while let Some((block, bytes)) = read_frame(reader, left, &mut index, &mut found)? {
         visit(block, &index);
         found.valid_bytes += bytes;
         left -= bytes;

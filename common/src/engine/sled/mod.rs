@@ -24,6 +24,8 @@ mod database;
 pub mod durable;
 mod files;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod index;
 mod name;
 mod offsets;
@@ -42,6 +44,7 @@ mod tests;
 mod volume;
 mod watch;
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -150,6 +153,8 @@ struct Shared {
     taking: Mutex<Taking>,
     /// What takes long gives up.
     stopping: AtomicBool,
+    /// Volumes in which damage was found, of which a copy is to be kept.
+    hurt: Mutex<BTreeSet<u64>>,
 }
 
 /// Whether the log takes more.
@@ -348,8 +353,10 @@ impl Shared {
             clean: marks.is_some_and(|m| m.clean),
             created,
             lost,
+            gone: found.gone,
         };
         let shared = Self {
+            hurt: Mutex::default(),
             watch: Watch::new(settings.sync_limit),
             settings,
             next: AtomicU64::new(opened.next),
@@ -467,6 +474,7 @@ impl Shared {
 
     /// One round of what has to be done beside the appends.
     fn keep_house(&self) {
+        self.keep_copies();
         let rounds = [
             ("mark offsets", self.mark()),
             ("seal volumes", self.chain.seal_full()),
@@ -495,6 +503,13 @@ impl Shared {
         {
             tracing::error!(%error, "the state store could not be rewritten");
         }
+    }
+
+    /// Beside the reads that found the damage: a copy may take long.
+    fn keep_copies(&self) {
+        let hurt = std::mem::take(&mut *self.hurt.lock());
+        hurt.into_iter()
+            .for_each(|number| self.chain.keep_copy(number));
     }
 
     /// Syncs the high-water mark if it has moved, and a higher ceiling when half of it is used.
@@ -539,7 +554,7 @@ impl Shared {
     ) -> Result<bool, EngineError> {
         let taken: usize = found.iter().map(|b| b.bytes.len()).sum();
         let volume = self.chain.volume(number).inspect_err(|e| {
-            self.note_damage(e, self.chain.span(number));
+            self.note_damage(number, e, self.chain.span(number));
         })?;
         let (mut refs, all) = volume.refs_from(from, bytes_max.saturating_sub(taken));
         if refs.is_empty() && found.is_empty() {
@@ -548,7 +563,7 @@ impl Shared {
         let whole = all || refs.last().map(index::BlockRef::end) == volume.span().map(|s| s.1);
         for block in refs {
             let read = volume.read_block(block).inspect_err(|e| {
-                self.note_damage(e, Some((block.first, block.end())));
+                self.note_damage(number, e, Some((block.first, block.end())));
             });
             found.push(read?);
         }
@@ -571,10 +586,11 @@ impl Shared {
     }
 
     /// Records offsets that turned out to be unreadable.
-    fn note_damage(&self, error: &EngineError, span: Option<(Offset, Offset)>) {
+    fn note_damage(&self, number: u64, error: &EngineError, span: Option<(Offset, Offset)>) {
         let (EngineError::Damaged(_), Some((first, end))) = (error, span) else {
             return;
         };
+        self.hurt.lock().insert(number);
         tracing::error!(%error, first, end, "lost");
         self.note_lost(&[(first, end)]);
     }
@@ -690,7 +706,8 @@ impl Engine for SledEngine {
 
     fn index(&self, volume: u64) -> Result<Vec<IndexEntry>, EngineError> {
         let entries = self.shared.chain.entries(volume).inspect_err(|e| {
-            self.shared.note_damage(e, self.shared.chain.span(volume));
+            let shared = &self.shared;
+            shared.note_damage(volume, e, shared.chain.span(volume));
         });
         self.shared.note_missing();
         entries
@@ -790,6 +807,7 @@ impl Engine for SledEngine {
         self.shared.stopping.store(true, Ordering::Release);
         self.keeper.lock().stop();
         self.compacter.lock().stop();
+        self.shared.keep_copies();
         let finished = self.shared.finish();
         self.watcher.lock().stop();
         finished

@@ -17,6 +17,8 @@ const FILE: &str = "offsets";
 pub(super) const RESERVED: u64 = 100_000;
 /// Slots lie in different sectors and pages.
 const SLOT_BYTES: u64 = 4096;
+/// What of a slot is used: four numbers and their checksum.
+const SLOT_CONTENT_BYTES: usize = 40;
 
 /// What is known about the offsets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,7 +100,7 @@ impl OffsetsFile {
     }
 }
 
-fn encode(sequence: u64, marks: Marks) -> Vec<u8> {
+pub(super) fn encode(sequence: u64, marks: Marks) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(40);
     for number in [sequence, marks.ceiling, marks.high, u64::from(marks.clean)] {
         put_u64(&mut bytes, number);
@@ -109,9 +111,13 @@ fn encode(sequence: u64, marks: Marks) -> Vec<u8> {
 }
 
 fn read_slot(file: &File, at: u64) -> Option<(u64, Marks)> {
-    let mut bytes = [0; 40];
+    let mut bytes = [0; SLOT_CONTENT_BYTES];
     file.read_exact_at(&mut bytes, at).ok()?;
-    let mut cursor = Cursor(&bytes);
+    read_slot_bytes(&bytes)
+}
+
+pub(super) fn read_slot_bytes(bytes: &[u8; SLOT_CONTENT_BYTES]) -> Option<(u64, Marks)> {
+    let mut cursor = Cursor(bytes);
     let (sequence, ceiling, high) = (cursor.u64()?, cursor.u64()?, cursor.u64()?);
     let clean = cursor.u64()? == 1;
     if cursor.u64()? != u64::from(crc32fast::hash(&bytes[..32])) {

@@ -145,13 +145,17 @@ impl Spans {
             }
         }
         if !new.is_empty() {
-            self.gaps.sort_unstable_by_key(|g| g.first);
+            merge(&mut self.gaps);
             self.write()?;
         }
         Ok(new)
     }
 
     fn write(&self) -> Result<(), EngineError> {
+        files::replace(&self.path, &self.encode()).map_err(failed(&self.path))
+    }
+
+    fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         put_u32(&mut bytes, self.removed.0.len() as u32);
         for (first, end) in &self.removed.0 {
@@ -166,7 +170,39 @@ impl Spans {
         }
         let crc = crc32fast::hash(&bytes);
         put_u32(&mut bytes, crc);
-        files::replace(&self.path, &bytes).map_err(failed(&self.path))
+        bytes
+    }
+
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn sample() -> Vec<u8> {
+        let gap = Gap {
+            first: 9,
+            last: 12,
+            known_lost: true,
+        };
+        let spans = Self {
+            path: PathBuf::new(),
+            removed: Stretches(vec![(1, 5)]),
+            gaps: vec![gap],
+        };
+        spans.encode()
+    }
+
+    /// Reads bytes that may be anything; what is read, written, reads the same.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn read(bytes: &[u8]) {
+        let empty = || Self {
+            path: PathBuf::new(),
+            removed: Stretches::default(),
+            gaps: Vec::new(),
+        };
+        let mut spans = empty();
+        if spans.decode(bytes).is_some() {
+            let _ = (spans.all().holes(), spans.removed().end());
+            let mut again = empty();
+            assert!(again.decode(&spans.encode()).is_some());
+            assert_eq!((&again.removed, &again.gaps), (&spans.removed, &spans.gaps));
+        }
     }
 
     fn decode(&mut self, bytes: &[u8]) -> Option<()> {
@@ -176,17 +212,34 @@ impl Spans {
         }
         let mut cursor = Cursor(body);
         for _ in 0..cursor.u32()? {
-            self.removed.0.push((cursor.u64()?, cursor.u64()?));
+            let (first, end) = (cursor.u64()?, cursor.u64()?);
+            (first < end).then(|| self.removed.0.push((first, end)))?;
         }
         for _ in 0..cursor.u32()? {
-            self.gaps.push(Gap {
+            let gap = Gap {
                 first: cursor.u64()?,
                 last: cursor.u64()?,
                 known_lost: cursor.u8()? == 1,
-            });
+            };
+            // the last offset of all is never given out
+            let is_gap = gap.first <= gap.last && gap.last < Offset::MAX;
+            is_gap.then(|| self.gaps.push(gap))?;
         }
         Some(())
     }
+}
+
+/// Puts gaps in order and neighbours of one kind together: a volume of which nothing can be read is
+/// one gap, not one for each of its blocks.
+fn merge(gaps: &mut Vec<Gap>) {
+    gaps.sort_unstable_by_key(|gap| gap.first);
+    gaps.dedup_by(|gap, before| {
+        let goes_on = gap.known_lost == before.known_lost && gap.first == before.last + 1;
+        if goes_on {
+            before.last = gap.last;
+        }
+        goes_on
+    });
 }
 
 #[cfg(test)]
@@ -217,8 +270,20 @@ mod tests {
         spans.add_removed(1, 5).unwrap();
         assert_eq!(spans.add_gaps(&[gap]).unwrap(), [gap]);
         assert_eq!(spans.add_gaps(&[gap]).unwrap(), []);
+        let behind = Gap {
+            first: 13,
+            last: 13,
+            known_lost: true,
+        };
+        let unused = Gap {
+            first: 14,
+            last: 20,
+            known_lost: false,
+        };
+        assert_eq!(spans.add_gaps(&[behind, unused]).unwrap(), [behind, unused]);
+        let gap = Gap { last: 13, ..gap };
         let again = Spans::open(dir.path()).unwrap();
-        assert_eq!(again.gaps(), [gap]);
+        assert_eq!(again.gaps(), [gap, unused]);
         assert_eq!(again.all().holes(), [(5, 9)]);
         let path = dir.path().join("spans");
         let mut bytes = std::fs::read(&path).unwrap();

@@ -427,6 +427,82 @@ fn a_sealed_volume_cut_short_is_reported_at_the_opening() {
     assert!(storage.reopen().opened().lost.is_empty());
 }
 
+fn swap(one: &Path, two: &Path) {
+    let aside = one.with_extension("swap");
+    fs::rename(one, &aside).unwrap();
+    fs::rename(two, one).unwrap();
+    fs::rename(aside, two).unwrap();
+}
+
+fn sized(offset: Offset) -> Block {
+    block(offset, 1, 30_000 + offset as usize * 37)
+}
+
+/// All offsets of a log, as they are read.
+fn offsets_read(engine: &SledEngine) -> Vec<Offset> {
+    let blocks = engine.read(1, usize::MAX).unwrap();
+    blocks.iter().map(|b| b.first).collect()
+}
+
+#[test]
+fn files_put_in_each_others_place_lose_nothing() {
+    for name in [index::FILE, "db"] {
+        for other in 1..3 {
+            let storage = SledStorage::new(4 << 20);
+            let engine = storage.reopen();
+            // volumes of different sizes, as they are but for the smallest
+            for first in (1..400).step_by(7) {
+                let blocks: Vec<Block> = (first..first + 7).map(sized).collect();
+                engine.append(&blocks).unwrap();
+            }
+            engine.close().unwrap();
+            let volumes = engine.volumes();
+            assert!(volumes.len() > 2);
+            drop(engine);
+            // two sealed ones; and a sealed one with the newest
+            let numbers = [volumes[0].number, volumes[volumes.len() - other].number];
+            let [one, two] = numbers.map(|number| storage.volume(number).join(name));
+            swap(&one, &two);
+            for _ in 0..2 {
+                let engine = storage.reopen();
+                let what = format!("{name} of {numbers:?}: {:?}", engine.gaps());
+                assert!(engine.gaps().is_empty(), "{what}");
+                let wanted: Vec<Block> = (1..400).map(sized).collect();
+                assert_same_blocks(&engine.read(1, usize::MAX).unwrap(), &wanted);
+                assert_eq!(
+                    offsets_read(&engine),
+                    (1..400).collect::<Vec<_>>(),
+                    "{what}"
+                );
+                assert_eq!(engine.opened().next, 400, "{what}");
+                engine.close().unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sealed_volume_keeps_its_size_when_it_is_read() {
+    let storage = SledStorage::new(40_000);
+    let engine = storage.reopen();
+    append(&engine, 1, 40);
+    engine.close().unwrap();
+    drop(engine);
+    for _ in 0..2 {
+        let engine = storage.reopen();
+        offsets_read(&engine);
+        engine.close().unwrap();
+        for volume in engine.volumes().iter().filter(|volume| volume.sealed) {
+            let path = storage.volume(volume.number);
+            let footer = index::read_footer(&path).unwrap().unwrap();
+            let bytes = fs::metadata(path.join("db")).unwrap().len();
+            assert_eq!(bytes, footer.db_bytes, "volume {}", volume.number);
+        }
+        // none was looked into, so none was copied
+        assert!(!storage.path().join("damaged").exists());
+    }
+}
+
 #[test]
 fn damaged_indexes_of_sealed_volumes_are_rebuilt() {
     let storage = SledStorage::new(40_000);
@@ -697,7 +773,7 @@ fn given_storage() -> PathBuf {
 
 #[test]
 fn what_was_acknowledged_survives_a_kill() {
-    let storage = SledStorage::new(100_000);
+    let storage = SledStorage::new(4 << 20);
     let mut acknowledged = 0;
     for kill_after in [1, 7, 40, 90, 3, 60] {
         let mut child = child("child_appends_for_ever", &storage.path());

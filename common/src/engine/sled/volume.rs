@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 
 use super::database::{self, OpenError, VALUE_BYTES_MAX, panic_text, sled_failed};
-use super::files::{Cursor, failed, put_u32, put_u64};
+use super::files::{self, Cursor, failed, put_u32, put_u64};
 use super::index::{self, BlockRef, Footer, IndexWriter};
 use super::name::VolumeName;
 use super::rest::Rest;
@@ -34,6 +34,10 @@ const CACHE_BYTES: u64 = 16 << 20;
 const TOUCHES: usize = 8;
 /// Smaller values fill no memory to speak of and are not touched again.
 const TOUCHED_BYTES_MIN: usize = 4 * 1024;
+/// Room for a block that is made before its first piece has shown that it is there.
+const READ_AHEAD_BYTES: usize = 1 << 20;
+/// So many blocks at each end say whether an index is that of its database.
+const FITTING: usize = 3;
 
 /// An open volume.
 #[derive(Debug)]
@@ -53,10 +57,26 @@ pub(super) struct Volume {
     pub(super) hurt: bool,
     /// The span it stands for, if it was rewritten.
     rest: Option<Rest>,
+    /// Indexes of blocks that its database has not kept.
+    pub(super) gone: Vec<IndexEntry>,
 }
 
 /// Is handed blocks with their indexes.
 type Visit<'a> = &'a mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>;
+
+/// The name of a kept index file.
+fn index_copy(name: VolumeName) -> String {
+    format!("{name}-index")
+}
+
+/// The index entries of a volume, as far as its file can be read.
+pub(super) fn entries(path: &Path) -> std::io::Result<Vec<IndexEntry>> {
+    let mut entries = Vec::new();
+    index::read(path, &mut |block, bytes: &[u8]| {
+        entries.push(index::entry(block, bytes))
+    })?;
+    Ok(entries)
+}
 
 /// What a value says about itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,16 +168,33 @@ impl Volume {
             slots: Mutex::new(Slots::default()),
             index: Mutex::new(None),
             hurt: false,
+            gone: Vec::new(),
         };
         if found.footer.is_none() {
-            volume.hurt = !volume.catch_up(found.valid_bytes)?;
+            volume.hurt = !volume.catch_up(found.valid_bytes, &copy)?;
         }
         Ok(volume)
     }
 
+    /// Whether what the index says is what the database says of itself. Only what can be read counts:
+    /// a damaged database has no other index.
+    pub(super) fn fits_its_index(&self) -> bool {
+        let refs = self.refs.read();
+        let (first, last) = (refs.iter().take(FITTING), refs.iter().rev().take(FITTING));
+        first.chain(last).all(|block| match self.get(block.slot) {
+            Ok(Some(value)) => decode(&key(block.slot), &value).is_none_or(|(head, _)| {
+                (head.first, head.piece, head.count, head.bytes)
+                    == (block.first, 0, block.count, block.bytes)
+            }),
+            _ => true,
+        })
+    }
+
     /// Brings the index of an unsealed volume up to what its database holds; answers whether all
     /// of that could be read.
-    fn catch_up(&self, valid_bytes: u64) -> Result<bool, EngineError> {
+    fn catch_up(&mut self, valid_bytes: u64, copy: &Path) -> Result<bool, EngineError> {
+        let mut known = Vec::new();
+        let fits = self.fits_its_index();
         let mut refs = self.refs.write();
         let last = refs
             .last()
@@ -165,13 +202,26 @@ impl Volume {
             .transpose();
         let last = sound_or_none(last)?;
         let valid_bytes = match &last {
+            _ if !fits => {
+                tracing::error!(volume = %self.name, "its index is not its own; made anew");
+                files::keep_copy(&self.path, copy);
+                refs.clear();
+                0
+            }
             // the index knows more than the database has kept: it is rebuilt
             Some(Some(None)) => {
+                tracing::error!(volume = %self.name, "it has lost its last blocks");
+                files::keep_copy(&self.path, copy);
+                known = entries(&self.path).map_err(failed(&self.path))?;
                 refs.clear();
                 0
             }
             _ => valid_bytes,
         };
+        let index_file = self.path.join(index::FILE);
+        if std::fs::metadata(&index_file).is_ok_and(|file| file.len() > valid_bytes) {
+            files::keep_copy(&index_file, &copy.with_file_name(index_copy(self.name)));
+        }
         let mut writer = IndexWriter::open(&self.path, valid_bytes).map_err(failed(&self.path))?;
         let from = refs.last().map_or(0, |last| last.last_slot() + 1);
         let scanned = self.scan_guarded(from, &mut |block, bytes| {
@@ -186,6 +236,13 @@ impl Volume {
         writer.write().map_err(failed(&self.path))?;
         *self.index.lock() = Some(writer);
         *self.slots.lock() = slots.unwrap_or_default();
+        let is_gone = |entry: &IndexEntry| {
+            refs.binary_search_by_key(&entry.first, |b| b.first)
+                .is_err()
+        };
+        known.retain(is_gone);
+        drop(refs);
+        self.gone = known;
         Ok(last.is_some() && slots.is_some())
     }
 
@@ -377,7 +434,7 @@ impl Volume {
 
     /// Reads a block back, checked.
     pub(super) fn read_block(&self, block: BlockRef) -> Result<Block, EngineError> {
-        let mut all = BytesMut::with_capacity(block.bytes as usize);
+        let mut all = BytesMut::with_capacity((block.bytes as usize).min(READ_AHEAD_BYTES));
         let mut index_bytes = 0;
         for piece in 0..block.pieces() {
             let slot = block.slot + piece;
@@ -518,6 +575,38 @@ impl Run {
         };
         (head.piece + 1 == block.pieces()).then_some(block)
     }
+}
+
+/// Reads values as a scan would, each under the next slot, also with checksums that fit.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_values<'a>(values: impl Iterator<Item = &'a [u8]>) {
+    let mut run = Run::default();
+    for (value, slot) in values.zip(0..) {
+        let key = key(slot);
+        let _ = decode(&key, value);
+        let mut sound = vec![0; 4];
+        sound.extend_from_slice(value);
+        let crc = checksum(&key, value);
+        sound[..4].copy_from_slice(&crc.to_le_bytes());
+        if let Some((head, content)) = decode(&key, &sound)
+            && run.take(slot, head, content).is_some()
+        {
+            assert!(run.index.len() <= head.index_bytes as usize);
+        }
+    }
+}
+
+/// A value as a door takes it: without its checksum.
+#[cfg(feature = "fuzzing")]
+pub(super) fn sample_value() -> Vec<u8> {
+    let head = Head {
+        first: 1,
+        piece: 0,
+        count: 1,
+        index_bytes: 4,
+        bytes: 10,
+    };
+    encode(&mut Vec::new(), &key(0), head, b"0123456789")[4..].to_vec()
 }
 
 /// `None` for damage, which has been logged then.

@@ -51,23 +51,24 @@ impl Filter {
         (line as usize * LINE_WORDS, key as u64)
     }
 
-    /// The filter as bytes.
-    pub fn to_bytes(&self) -> Vec<u8> {
-        self.words
-            .iter()
-            .flat_map(|word| word.to_le_bytes())
-            .collect()
+    /// Its size in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.words.len() as u64 * 8
     }
 
-    /// Reads a filter back; `None` when the bytes are none.
-    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        if bytes.is_empty() || !bytes.len().is_multiple_of(8 * LINE_WORDS) {
-            return None;
-        }
-        let word = |chunk: &[u8]| u64::from_le_bytes(chunk.try_into().expect("chunks of eight"));
-        Some(Self {
-            words: bytes.chunks_exact(8).map(word).collect(),
-        })
+    /// Whether a filter can have this size.
+    pub fn is_size(bytes: u64) -> bool {
+        bytes > 0 && bytes.is_multiple_of(8 * LINE_WORDS as u64)
+    }
+
+    /// Its words, to be kept.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
+    /// A filter from its words; `None` when they are no whole lines.
+    pub fn from_words(words: Vec<u64>) -> Option<Self> {
+        Self::is_size(words.len() as u64 * 8).then_some(Self { words })
     }
 }
 
@@ -99,7 +100,7 @@ mod tests {
     fn it_reads_back() {
         let mut filter = Filter::for_keys(100);
         filter.insert(key(1));
-        assert_eq!(Filter::from_bytes(&filter.to_bytes()), Some(filter));
-        assert_eq!(Filter::from_bytes(&[0; 7]), None);
+        assert_eq!(Filter::from_words(filter.words().to_vec()), Some(filter));
+        assert_eq!(Filter::from_words(vec![0; 7]), None);
     }
 }

@@ -6,14 +6,25 @@
 //! New keys stand in a table in memory, which is rebuilt from the log's block
 //! indexes after a restart. A full table is frozen, written as a sorted run
 //! with a filter in front, and dropped; runs are merged in tiers, so that a
-//! look-up asks few filters however many keys there are.
+//! look-up asks few filters however many keys there are. How many are kept is
+//! bounded, the oldest go first; for how long that holds is always known.
 
 mod filter;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
+mod horizon;
+mod merge;
+mod page;
 mod run;
+mod runs;
 mod table;
+mod tender;
 
-pub use run::{RunError, Runs};
-pub use table::{Frozen, KeyTable};
+pub use horizon::{Dedupe, Horizon, hours};
+pub use run::RunError;
+pub use runs::{Runs, Stock};
+pub use table::{Frozen, KeyTable, TABLE_KEYS_MAX};
+pub use tender::Tender;
 
 use sha2::{Digest, Sha256};
 

@@ -1,39 +1,38 @@
-//! Sorted runs of keys on disk, merged in tiers.
-//!
-//! A run is one file, written once: pages of 4 KiB with a checksum each, then
-//! the filter, then a footer. Keys are hashes, so a page is found by
-//! interpolation: one or two reads a look-up.
+//! One run: a file of sorted keys, written once.
 //!
 //! ```text
 //! page    crc32 · 112 × (key 16 · digest 8 · offset 8 · received seconds u32), zeros to 4,096
+//! fences  for each page the high half of its first key, u64
 //! filter
-//! footer  "CRK1" · keys u64 · end offset u64 · filter bytes u64 · crc32 of filter and footer
+//! merged  the numbers of the runs that it replaces, u64
+//! footer  "CRK2" · keys u64 · oldest, newest received seconds u64 · filter bytes u64 ·
+//!         how many merged u64 · crc32 of all from the fences on
 //! ```
+//!
+//! Fences and filter stay in memory, 12.6 bits a key, and are read at opening without being made
+//! again; a look-up reads at most one page. What the file covers is in its name, so that its pages
+//! can still be used when its end is damaged: `<from>-<end>-<keys>-<number>.run`.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use parking_lot::RwLock;
-
-use crate::engine::Gap;
 use crate::ids::Offset;
+use crate::log::keys::Seen;
 use crate::log::keys::filter::Filter;
-use crate::log::keys::table::Frozen;
-use crate::log::keys::{KeyMark, Seen, Verdict, judge};
+use crate::log::keys::page::{Key, PAGE_BYTES, PAGE_ENTRIES, PageWriter, Pages};
 use crate::time::Timestamp;
 
-const PAGE: usize = 4096;
-const ENTRY: usize = 36;
-/// Entries in a page, after its checksum.
-const PAGE_ENTRIES: u64 = ((PAGE - 4) / ENTRY) as u64;
-const FOOTER: usize = 4 + 8 + 8 + 8 + 4;
-const MAGIC: [u8; 4] = *b"CRK1";
-/// This many runs of one tier are merged into one of the next.
-const FAN_IN: usize = 4;
+const FOOTER_BYTES: usize = 4 + 5 * 8 + 4;
+const MAGIC: [u8; 4] = *b"CRK2";
+/// The format before had this, followed by 28 bytes.
+const MAGIC_BEFORE: [u8; 4] = *b"CRK1";
+/// How a run's file name ends.
+pub const EXTENSION: &str = "run";
+/// Written bytes are synced this often, so that the sync at the end, for which commits of the log
+/// would wait in the file system's journal, has little left to do.
+const SYNC_EVERY_BYTES: usize = 8 << 20;
 
 /// A run that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -44,547 +43,479 @@ pub enum RunError {
     /// Not as it was written.
     #[error("{path} is damaged: {what}", path = .0.display(), what = .1)]
     Damaged(PathBuf, &'static str),
+    /// Of the format before this one: its pages are the same.
+    #[error("{path} is of an earlier format", path = .0.display())]
+    Earlier(PathBuf),
 }
 
-type Key = (u128, Seen);
+/// What a run's name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Name {
+    /// The keys of these offsets are in it, but for those left out because they were old.
+    pub from: Offset,
+    /// One past the last of them.
+    pub end: Offset,
+    /// How many keys.
+    pub keys: u64,
+    /// Its number; grows, never used twice.
+    pub number: u64,
+}
 
+impl Name {
+    /// The file's name.
+    pub fn text(&self) -> String {
+        let Self {
+            from,
+            end,
+            keys,
+            number,
+        } = self;
+        format!("{from:020}-{end:020}-{keys}-{number}.{EXTENSION}")
+    }
+
+    /// Reads a file's name. Before runs had numbers it was `<end>-<keys>.run`.
+    pub fn parse(name: &str) -> Option<Self> {
+        let stem = name.strip_suffix(EXTENSION)?.strip_suffix('.')?;
+        let parts: Option<Vec<u64>> = stem.split('-').map(|part| part.parse().ok()).collect();
+        match parts?[..] {
+            [from, end, keys, number] => Some(Self {
+                from,
+                end,
+                keys,
+                number,
+            }),
+            [end, keys] => Some(Self {
+                from: 0,
+                end,
+                keys,
+                number: 0,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// An open run.
 #[derive(Debug)]
-struct Run {
-    path: PathBuf,
-    file: File,
-    keys: u64,
-    end: Offset,
+pub struct Run {
+    /// What it covers.
+    pub name: Name,
+    /// When the oldest key in it was received, in whole seconds.
+    pub oldest: Timestamp,
+    /// When the newest was.
+    pub newest: Timestamp,
+    /// Numbers of the runs that it replaces.
+    pub merged: Vec<u64>,
+    pages: Pages,
+    fences: Vec<u64>,
     filter: Filter,
-}
-
-/// All runs of a log. Look-ups may come from any thread; one thread writes.
-#[derive(Debug)]
-pub struct Runs {
-    directory: PathBuf,
-    runs: RwLock<Arc<Vec<Arc<Run>>>>,
-    written: AtomicU64,
-    /// Deliveries that the disk lost: a sender that sends one of them again is no repeat.
-    lost: Vec<Gap>,
-    /// A run could not be used: what it held has to be read from the log again.
-    incomplete: bool,
-}
-
-impl Runs {
-    /// Opens the runs in a directory, made if need be. What is damaged or unfinished is removed:
-    /// the keys it held are read from the log again, as far as the log still has them.
-    ///
-    /// # Errors
-    /// [`RunError::Io`].
-    pub fn open(directory: &Path, lost: Vec<Gap>) -> Result<Self, RunError> {
-        let io = |error| RunError::Io(directory.to_owned(), error);
-        std::fs::create_dir_all(directory).map_err(io)?;
-        let (mut runs, mut incomplete) = (Vec::new(), false);
-        for entry in std::fs::read_dir(directory).map_err(io)? {
-            let path = entry.map_err(io)?.path();
-            match Run::open(&path) {
-                Ok(run) => runs.push(Arc::new(run)),
-                Err(error @ RunError::Io(..)) => return Err(error),
-                Err(error) => {
-                    tracing::warn!(%error, "removing an unusable run of idempotency keys");
-                    incomplete |= path.extension().is_some_and(|extension| extension == "run");
-                    std::fs::remove_file(&path).map_err(io)?;
-                }
-            }
-        }
-        runs.sort_by_key(|run| run.end);
-        Ok(Self {
-            directory: directory.to_owned(),
-            runs: RwLock::new(Arc::new(runs)),
-            written: AtomicU64::new(0),
-            lost,
-            incomplete,
-        })
-    }
-
-    /// What the disk is known to have lost by now.
-    pub fn set_lost(&mut self, lost: Vec<Gap>) {
-        self.lost = lost;
-    }
-
-    /// Keys from this offset on have to be read from the log's indexes after opening.
-    pub fn recover_from(&self) -> Offset {
-        if self.incomplete { 0 } else { self.end() }
-    }
-
-    /// All keys below this offset are in the runs, but for what a damaged run held.
-    pub fn end(&self) -> Offset {
-        self.runs.read().last().map_or(0, |run| run.end)
-    }
-
-    /// How often keys came to the runs: whoever judged at an earlier count judges again.
-    pub fn written(&self) -> u64 {
-        self.written.load(Ordering::Acquire)
-    }
-
-    /// Keys in all runs.
-    pub fn keys(&self) -> u64 {
-        self.runs.read().iter().map(|run| run.keys).sum()
-    }
-
-    /// Judges a mark by the runs alone. A page that cannot be read counts as one without the key:
-    /// better a repeat stored than a delivery refused.
-    pub fn judge(&self, mark: KeyMark, since: Timestamp) -> Verdict {
-        let runs = self.runs.read().clone();
-        let seen = |key| Ok::<_, std::convert::Infallible>(self.kept(find(&runs, key)));
-        let verdict = judge(mark, since, seen);
-        verdict.unwrap_or_else(|never| match never {})
-    }
-
-    /// Where a key was seen, newest first, as far as the runs know.
-    pub fn get(&self, key: u128) -> Option<Seen> {
-        self.kept(find(&self.runs.read().clone(), key))
-    }
-
-    fn kept(&self, seen: Option<Seen>) -> Option<Seen> {
-        let lost = |offset| {
-            self.lost
-                .iter()
-                .any(|gap| (gap.first..=gap.last).contains(&offset))
-        };
-        seen.filter(|seen| !lost(seen.offset))
-    }
-
-    /// Writes a frozen table as a run, then merges runs that have become many. Keys received before
-    /// `expired` are left out of merges.
-    ///
-    /// # Errors
-    /// [`RunError::Io`].
-    pub fn write(&self, frozen: &Frozen, expired: Timestamp) -> Result<(), RunError> {
-        let mut keys: Vec<Key> = frozen
-            .keys
-            .iter()
-            .map(|(&key, &seen)| (key, seen))
-            .collect();
-        keys.sort_unstable_by_key(|(key, _)| *key);
-        let run = self.write_run(keys.len() as u64, frozen.end, keys.into_iter())?;
-        let mut runs = (**self.runs.read()).clone();
-        runs.push(run);
-        {
-            // seen together: whoever finds these keys covered knows that it has to ask again
-            let mut current = self.runs.write();
-            *current = Arc::new(runs);
-            self.written.fetch_add(1, Ordering::AcqRel);
-        }
-        self.merge(expired)
-    }
-
-    fn merge(&self, expired: Timestamp) -> Result<(), RunError> {
-        while let Some(at) = self.tier_to_merge() {
-            let runs = self.runs.read().clone();
-            let merging = &runs[at..];
-            let keys = merging.iter().map(|run| run.keys).sum();
-            let end = merging.last().map_or(0, |run| run.end);
-            let merged = self.write_run(keys, end, Merge::of(merging, expired))?;
-            let mut left = runs[..at].to_vec();
-            left.push(merged);
-            *self.runs.write() = Arc::new(left);
-            for run in merging {
-                std::fs::remove_file(&run.path).map_err(|e| RunError::Io(run.path.clone(), e))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the newest runs of about one size begin, when they are many enough.
-    fn tier_to_merge(&self) -> Option<usize> {
-        let runs = self.runs.read().clone();
-        let newest = runs.last()?.keys.max(1);
-        let at = runs
-            .iter()
-            .rposition(|run| run.keys > newest * FAN_IN as u64)
-            .map_or(0, |n| n + 1);
-        (runs.len() - at >= FAN_IN).then_some(at)
-    }
-
-    fn path(&self, keys: u64, end: Offset) -> PathBuf {
-        self.directory.join(format!("{end:020}-{keys}.run"))
-    }
-
-    fn write_run(
-        &self,
-        keys: u64,
-        end: Offset,
-        entries: impl Iterator<Item = Key>,
-    ) -> Result<Arc<Run>, RunError> {
-        let path = self.path(keys, end);
-        let unfinished = path.with_extension("unfinished");
-        let io = |error| RunError::Io(unfinished.clone(), error);
-        let mut writer = RunWriter::new(File::create(&unfinished).map_err(io)?, keys);
-        for entry in entries {
-            writer.push(entry).map_err(io)?;
-        }
-        writer.finish(end).map_err(io)?;
-        std::fs::rename(&unfinished, &path).map_err(io)?;
-        File::open(&self.directory)
-            .and_then(|dir| dir.sync_all())
-            .map_err(io)?;
-        Run::open(&path).map(Arc::new)
-    }
-}
-
-fn find(runs: &[Arc<Run>], key: u128) -> Option<Seen> {
-    let may = runs.iter().rev().filter(|run| run.filter.may_contain(key));
-    may.filter_map(|run| {
-        run.find(key).unwrap_or_else(|error| {
-            tracing::error!(%error, "an idempotency key could not be looked up");
-            None
-        })
-    })
-    .next()
-}
-
-struct RunWriter {
-    out: BufWriter<File>,
-    page: Vec<u8>,
-    filter: Filter,
-    keys: u64,
-}
-
-impl RunWriter {
-    fn new(file: File, keys: u64) -> Self {
-        Self {
-            out: BufWriter::with_capacity(1 << 20, file),
-            page: vec![0; 4],
-            filter: Filter::for_keys(keys),
-            keys: 0,
-        }
-    }
-
-    fn push(&mut self, (key, seen): Key) -> io::Result<()> {
-        self.page.extend_from_slice(&key.to_le_bytes());
-        self.page.extend_from_slice(&seen.digest.to_le_bytes());
-        self.page.extend_from_slice(&seen.offset.to_le_bytes());
-        let secs = u32::try_from(seen.at.millis() / 1000).unwrap_or(u32::MAX);
-        self.page.extend_from_slice(&secs.to_le_bytes());
-        self.filter.insert(key);
-        self.keys += 1;
-        if self.keys.is_multiple_of(PAGE_ENTRIES) {
-            self.end_page()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn end_page(&mut self) -> io::Result<()> {
-        self.page.resize(PAGE, 0);
-        let crc = crc32fast::hash(&self.page[4..]);
-        self.page[..4].copy_from_slice(&crc.to_le_bytes());
-        self.out.write_all(&self.page)?;
-        self.page.clear();
-        self.page.resize(4, 0);
-        Ok(())
-    }
-
-    fn finish(mut self, end: Offset) -> io::Result<()> {
-        if self.page.len() > 4 {
-            self.end_page()?;
-        }
-        let mut tail = self.filter.to_bytes();
-        let filter_bytes = tail.len() as u64;
-        tail.extend_from_slice(&MAGIC);
-        for value in [self.keys, end, filter_bytes] {
-            tail.extend_from_slice(&value.to_le_bytes());
-        }
-        let crc = crc32fast::hash(&tail);
-        tail.extend_from_slice(&crc.to_le_bytes());
-        self.out.write_all(&tail)?;
-        self.out
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?
-            .sync_all()
-    }
 }
 
 impl Run {
-    fn open(path: &Path) -> Result<Self, RunError> {
+    /// Opens a run; only what stays in memory is read.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn open(path: &Path, name: Name) -> Result<Self, RunError> {
         let io = |error| RunError::Io(path.to_owned(), error);
         let damaged = |what| RunError::Damaged(path.to_owned(), what);
-        let file = File::open(path).map_err(io)?;
+        let mut file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
-        let footer_at = bytes
-            .checked_sub(FOOTER as u64)
-            .ok_or(damaged("cut short"))?;
-        let mut footer = [0; FOOTER];
+        let footer_at = bytes.checked_sub(FOOTER_BYTES as u64);
+        let footer_at = footer_at.ok_or_else(|| damaged("cut short"))?;
+        let mut footer = [0; FOOTER_BYTES];
         file.read_exact_at(&mut footer, footer_at).map_err(io)?;
-        let word =
-            |at: usize| u64::from_le_bytes(footer[at..at + 8].try_into().expect("eight bytes"));
-        let (keys, end, filter_bytes) = (word(4), word(12), word(20));
-        let pages = keys.div_ceil(PAGE_ENTRIES);
-        let expected = pages
-            .checked_mul(PAGE as u64)
-            .and_then(|n| n.checked_add(filter_bytes));
-        if footer[..4] != MAGIC || expected != Some(footer_at) {
-            return Err(damaged("no footer"));
+        if footer[FOOTER_BYTES - 32..FOOTER_BYTES - 28] == MAGIC_BEFORE {
+            return Err(RunError::Earlier(path.to_owned()));
         }
-        let mut tail = vec![0; filter_bytes as usize + FOOTER];
-        file.read_exact_at(&mut tail, pages * PAGE as u64)
-            .map_err(io)?;
-        let (checked, crc) = tail.split_at(tail.len() - 4);
-        if crc32fast::hash(checked).to_le_bytes() != crc {
+        let footer = Footer::decode(&footer).ok_or_else(|| damaged("no footer"))?;
+        let tail_at = footer.tail_at(footer_at);
+        let tail_at = tail_at.ok_or_else(|| damaged("its parts do not fill it"))?;
+        file.seek(SeekFrom::Start(tail_at)).map_err(io)?;
+        let mut words = Words::new(BufReader::with_capacity(1 << 16, &file));
+        let fences = words.read(footer.pages()).map_err(io)?;
+        let filter = words.read(footer.filter_bytes / 8).map_err(io)?;
+        let merged = words.read(footer.merged).map_err(io)?;
+        if words.crc_with(&footer.checked()) != footer.crc {
             return Err(damaged("wrong checksum"));
         }
-        let filter = Filter::from_bytes(&tail[..filter_bytes as usize]);
-        let filter = filter.ok_or(damaged("no filter"))?;
+        let filter = Filter::from_words(filter).ok_or_else(|| damaged("no filter"))?;
         Ok(Self {
-            path: path.to_owned(),
-            file,
-            keys,
-            end,
+            name: Name {
+                keys: footer.keys,
+                ..name
+            },
+            oldest: Timestamp::from_secs(footer.oldest),
+            newest: Timestamp::from_secs(footer.newest),
+            merged,
+            pages: Pages::new(path, file, footer.keys),
+            fences,
             filter,
         })
     }
 
-    /// Interpolation search: keys are uniform, so a few pages are read however many there are.
-    fn find(&self, key: u128) -> Result<Option<Seen>, RunError> {
-        let (mut low, mut high) = (0, self.keys.div_ceil(PAGE_ENTRIES));
-        let (mut low_key, mut high_key) = (0, u128::MAX);
-        while low < high {
-            let share =
-                ((key - low_key) >> 64) as f64 / (((high_key - low_key) >> 64) as f64).max(1.0);
-            let at = (low + (share * (high - low) as f64) as u64).clamp(low, high - 1);
-            let page = self.page(at)?;
-            let (Some((first, _)), Some((last, _))) = (page.first(), page.last()) else {
-                return Ok(None);
-            };
-            if key < *first {
-                (high, high_key) = (at, *first);
-            } else if key > *last {
-                (low, low_key) = (at + 1, *last);
-            } else {
-                let found = page.binary_search_by_key(&key, |(k, _)| *k);
-                return Ok(found.ok().map(|n| page[n].1));
+    /// The pages of a run whose end cannot be used, as many as its name and its size allow.
+    ///
+    /// # Errors
+    /// [`RunError::Io`].
+    pub fn salvage(path: &Path, name: Name) -> Result<Pages, RunError> {
+        let io = |error| RunError::Io(path.to_owned(), error);
+        let file = File::open(path).map_err(io)?;
+        let whole_pages = file.metadata().map_err(io)?.len() / PAGE_BYTES as u64;
+        let keys = name.keys.min(whole_pages.saturating_mul(PAGE_ENTRIES));
+        Ok(Pages::new(path, file, keys))
+    }
+
+    /// Gives the pages, and the end of what would be a run, checksums that fit.
+    #[cfg(feature = "fuzzing")]
+    pub fn mend_checksums(bytes: &mut [u8]) {
+        let Some(footer_at) = bytes.len().checked_sub(FOOTER_BYTES) else {
+            return;
+        };
+        let (content, footer) = bytes.split_at_mut(footer_at);
+        footer[..4].copy_from_slice(&MAGIC);
+        let (pages, _) = content.as_chunks_mut::<PAGE_BYTES>();
+        for page in pages {
+            let crc = crc32fast::hash(&page[4..]);
+            page[..4].copy_from_slice(&crc.to_le_bytes());
+        }
+        let mut array = [0; FOOTER_BYTES];
+        array.copy_from_slice(footer);
+        let tail_at = Footer::decode(&array).and_then(|footer| footer.tail_at(footer_at as u64));
+        if let Some(tail_at) = tail_at.and_then(|at| usize::try_from(at).ok()) {
+            let end = bytes.len() - 4;
+            let crc = crc32fast::hash(&bytes[tail_at..end]);
+            bytes[end..].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+
+    /// Its pages.
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    /// Whether a key may be in it.
+    pub fn may_contain(&self, key: u128) -> bool {
+        self.filter.may_contain(key)
+    }
+
+    /// Where a key was seen. Reads one page; another only when two keys share their high half.
+    ///
+    /// # Errors
+    /// [`RunError`].
+    pub fn find(&self, key: u128) -> Result<Option<Seen>, RunError> {
+        let high = (key >> 64) as u64;
+        let mut at = self.fences.partition_point(|fence| *fence <= high);
+        while let Some(before) = at.checked_sub(1) {
+            at = before;
+            let page = self.pages.read(at as u64)?;
+            if page.first().is_some_and(|first| first <= key) {
+                return Ok(page.find(key));
             }
         }
         Ok(None)
     }
-
-    fn page(&self, number: u64) -> Result<Vec<Key>, RunError> {
-        let mut page = [0; PAGE];
-        let io = |error| RunError::Io(self.path.clone(), error);
-        self.file
-            .read_exact_at(&mut page, number * PAGE as u64)
-            .map_err(io)?;
-        if page[..4] != crc32fast::hash(&page[4..]).to_le_bytes() {
-            return Err(RunError::Damaged(
-                self.path.clone(),
-                "a page has a wrong checksum",
-            ));
-        }
-        let count = (self.keys - number * PAGE_ENTRIES).min(PAGE_ENTRIES) as usize;
-        Ok(page[4..]
-            .chunks_exact(ENTRY)
-            .take(count)
-            .map(entry)
-            .collect())
-    }
 }
 
-fn entry(bytes: &[u8]) -> Key {
-    let (key, rest) = bytes
-        .split_first_chunk::<16>()
-        .expect("an entry has 36 bytes");
-    let (digest, rest) = rest
-        .split_first_chunk::<8>()
-        .expect("an entry has 36 bytes");
-    let (offset, rest) = rest
-        .split_first_chunk::<8>()
-        .expect("an entry has 36 bytes");
-    let (secs, _) = rest
-        .split_first_chunk::<4>()
-        .expect("an entry has 36 bytes");
-    let seen = Seen {
-        digest: u64::from_le_bytes(*digest),
-        offset: u64::from_le_bytes(*offset),
-        at: Timestamp::from_secs(u64::from(u32::from_le_bytes(*secs))),
-    };
-    (u128::from_le_bytes(*key), seen)
+/// The last bytes of a run.
+struct Footer {
+    keys: u64,
+    oldest: u64,
+    newest: u64,
+    filter_bytes: u64,
+    merged: u64,
+    crc: u32,
 }
 
-/// Merges runs in order of key; of equal keys the newest run's stays.
-struct Merge<'a> {
-    heads: Vec<Head<'a>>,
-    expired: Timestamp,
-}
-
-struct Head<'a> {
-    run: &'a Run,
-    page: std::vec::IntoIter<Key>,
-    next_page: u64,
-    head: Option<Key>,
-}
-
-impl Head<'_> {
-    fn advance(&mut self) {
-        self.head = self.page.next();
-        while self.head.is_none() && self.next_page < self.run.keys.div_ceil(PAGE_ENTRIES) {
-            // a damaged page loses its keys and nothing else
-            let page = self.run.page(self.next_page).unwrap_or_else(|error| {
-                tracing::error!(%error, "idempotency keys lost in a merge");
-                Vec::new()
-            });
-            self.page = page.into_iter();
-            self.next_page += 1;
-            self.head = self.page.next();
-        }
-    }
-}
-
-impl<'a> Merge<'a> {
-    fn of(runs: &'a [Arc<Run>], expired: Timestamp) -> Self {
-        let head = |run: &'a Arc<Run>| {
-            let mut head = Head {
-                run,
-                page: Vec::new().into_iter(),
-                next_page: 0,
-                head: None,
-            };
-            head.advance();
-            head
+impl Footer {
+    fn decode(bytes: &[u8; FOOTER_BYTES]) -> Option<Self> {
+        let (magic, rest) = bytes.split_first_chunk::<4>()?;
+        let (words, crc) = rest.split_last_chunk::<4>()?;
+        let (words, _) = words.as_chunks::<8>();
+        let &[keys, oldest, newest, filter_bytes, merged] = words else {
+            return None;
         };
-        Self {
-            heads: runs.iter().map(head).collect(),
-            expired,
-        }
+        let is_run = *magic == MAGIC && Filter::is_size(u64::from_le_bytes(filter_bytes));
+        is_run.then_some(Self {
+            keys: u64::from_le_bytes(keys),
+            oldest: u64::from_le_bytes(oldest),
+            newest: u64::from_le_bytes(newest),
+            filter_bytes: u64::from_le_bytes(filter_bytes),
+            merged: u64::from_le_bytes(merged),
+            crc: u32::from_le_bytes(*crc),
+        })
     }
 
-    fn next_key(&mut self) -> Option<Key> {
-        let smallest = self
-            .heads
-            .iter()
-            .filter_map(|h| h.head.map(|(key, _)| key))
-            .min()?;
-        let mut newest = None;
-        for head in &mut self.heads {
-            if head.head.is_some_and(|(key, _)| key == smallest) {
-                newest = head.head;
-                head.advance();
-            }
+    /// All of it but its checksum.
+    fn checked(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        for word in [
+            self.keys,
+            self.oldest,
+            self.newest,
+            self.filter_bytes,
+            self.merged,
+        ] {
+            bytes.extend_from_slice(&word.to_le_bytes());
         }
-        newest
+        bytes
+    }
+
+    fn pages(&self) -> u64 {
+        self.keys.div_ceil(PAGE_ENTRIES)
+    }
+
+    /// Where the fences begin; `None` unless all parts fill the file up to the footer exactly.
+    fn tail_at(&self, footer_at: u64) -> Option<u64> {
+        let pages = self.pages().checked_mul(PAGE_BYTES as u64)?;
+        let tail = self.pages().checked_add(self.merged)?.checked_mul(8)?;
+        let all = pages.checked_add(tail)?.checked_add(self.filter_bytes)?;
+        (all == footer_at).then_some(pages)
     }
 }
 
-impl Iterator for Merge<'_> {
-    type Item = Key;
-    fn next(&mut self) -> Option<Key> {
-        loop {
-            let key = self.next_key()?;
-            if key.1.at >= self.expired {
-                return Some(key);
-            }
+/// Reads or writes words, little endian, with a checksum over all of them.
+struct Words<T> {
+    inner: T,
+    crc: crc32fast::Hasher,
+}
+
+impl<T> Words<T> {
+    fn new(inner: T) -> Self {
+        Self {
+            inner,
+            crc: crc32fast::Hasher::new(),
         }
+    }
+
+    fn crc_with(mut self, last: &[u8]) -> u32 {
+        self.crc.update(last);
+        self.crc.finalize()
+    }
+}
+
+impl<T: Read> Words<T> {
+    /// `count` was checked against the file's size.
+    fn read(&mut self, count: u64) -> io::Result<Vec<u64>> {
+        let mut words = Vec::with_capacity(count as usize);
+        let mut buffer = [0; 4096];
+        let mut left = count as usize;
+        while left > 0 {
+            let part = &mut buffer[..left.min(512) * 8];
+            self.inner.read_exact(part)?;
+            self.crc.update(part);
+            let (chunks, _) = part.as_chunks::<8>();
+            words.extend(chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)));
+            left -= chunks.len();
+        }
+        Ok(words)
+    }
+}
+
+impl<T: Write> Words<T> {
+    fn write(&mut self, words: &[u64]) -> io::Result<()> {
+        let mut buffer = Vec::with_capacity(4096);
+        for part in words.chunks(512) {
+            buffer.clear();
+            buffer.extend(part.iter().flat_map(|word| word.to_le_bytes()));
+            self.crc.update(&buffer);
+            self.inner.write_all(&buffer)?;
+        }
+        Ok(())
+    }
+}
+
+/// A run being written.
+pub struct RunWriter {
+    out: BufWriter<File>,
+    page: PageWriter,
+    fences: Vec<u64>,
+    filter: Filter,
+    keys: u64,
+    oldest: u64,
+    newest: u64,
+    unsynced: usize,
+}
+
+impl RunWriter {
+    /// Into a new file, for at most `keys_max` keys.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn create(path: &Path, keys_max: u64) -> io::Result<Self> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
+        Ok(Self {
+            out: BufWriter::with_capacity(1 << 18, file),
+            page: PageWriter::default(),
+            fences: Vec::new(),
+            filter: Filter::for_keys(keys_max),
+            keys: 0,
+            oldest: u64::MAX,
+            newest: 0,
+            unsynced: 0,
+        })
+    }
+
+    /// Adds a key, which is above those before it.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn push(&mut self, entry: Key) -> io::Result<()> {
+        let (key, seen) = entry;
+        if self.page.is_empty() {
+            self.fences.push((key >> 64) as u64);
+        }
+        self.page.push(entry);
+        self.filter.insert(key);
+        self.keys += 1;
+        let secs = seen.at.millis() / 1000;
+        self.oldest = self.oldest.min(secs);
+        self.newest = self.newest.max(secs);
+        if self.page.is_full() {
+            self.end_page()?;
+        }
+        Ok(())
+    }
+
+    fn end_page(&mut self) -> io::Result<()> {
+        self.page.end(&mut self.out)?;
+        self.unsynced += PAGE_BYTES;
+        if self.unsynced >= SYNC_EVERY_BYTES {
+            self.unsynced = 0;
+            self.out.flush()?;
+            self.out.get_ref().sync_data()?;
+        }
+        Ok(())
+    }
+
+    /// Writes the end, syncs, and gives the file its name in the directory it is in.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn finish(mut self, path: &Path, name: Name, merged: Vec<u64>) -> io::Result<Run> {
+        if !self.page.is_empty() {
+            self.end_page()?;
+        }
+        let footer = Footer {
+            keys: self.keys,
+            oldest: self.oldest.min(self.newest),
+            newest: self.newest,
+            filter_bytes: self.filter.bytes(),
+            merged: merged.len() as u64,
+            crc: 0,
+        };
+        let mut words = Words::new(&mut self.out);
+        words.write(&self.fences)?;
+        words.write(self.filter.words())?;
+        words.write(&merged)?;
+        let checked = footer.checked();
+        let crc = words.crc_with(&checked);
+        self.out.write_all(&checked)?;
+        self.out.write_all(&crc.to_le_bytes())?;
+        let file = self
+            .out
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let name = Name {
+            keys: self.keys,
+            ..name
+        };
+        let directory = path.parent().unwrap_or(Path::new("."));
+        let named = directory.join(name.text());
+        std::fs::rename(path, &named)?;
+        File::open(directory)?.sync_all()?;
+        Ok(Run {
+            name,
+            oldest: Timestamp::from_secs(footer.oldest),
+            newest: Timestamp::from_secs(footer.newest),
+            merged,
+            pages: Pages::new(&named, file, self.keys),
+            fences: self.fences,
+            filter: self.filter,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::keys::KeyTable;
 
-    fn mark(n: u64) -> KeyMark {
-        KeyMark::new("s", None, &n.to_string(), b"")
-    }
-
-    fn write(runs: &Runs, keys: std::ops::Range<u64>, expired: Timestamp) {
-        let mut table = KeyTable::default();
-        for n in keys.clone() {
-            table.note(mark(n), Verdict::New, n, Timestamp::from_secs(n));
-        }
-        let frozen = table.freeze(keys.end, true).unwrap();
-        runs.write(&frozen, expired).unwrap();
-    }
-
-    fn judge(runs: &Runs, n: u64) -> Verdict {
-        runs.judge(mark(n), Timestamp(0))
-    }
-
-    #[test]
-    fn every_key_is_found_again_through_merges_and_reopening() {
-        let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
-        for n in 0..9 {
-            write(&runs, n * 1000 + 1..n * 1000 + 1001, Timestamp(0));
-        }
-        let runs_left = std::fs::read_dir(dir.path()).unwrap().count();
-        assert!(runs_left <= 4, "{runs_left} runs");
-        for runs in [runs, Runs::open(dir.path(), Vec::new()).unwrap()] {
-            assert_eq!(runs.end(), 9001);
-            for n in 1..9001 {
-                assert_eq!(judge(&runs, n), Verdict::Repeat(n));
-            }
-            assert_eq!(judge(&runs, 9001), Verdict::New);
-        }
-    }
-
-    #[test]
-    fn of_a_key_seen_twice_the_newest_counts() {
-        let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
-        write(&runs, 1..100, Timestamp(0));
-        let mut table = KeyTable::default();
-        table.note(mark(5), Verdict::New, 500, Timestamp::from_secs(500));
-        runs.write(&table.freeze(501, true).unwrap(), Timestamp(0))
-            .unwrap();
-        assert_eq!(judge(&runs, 5), Verdict::Repeat(500));
-        assert_eq!(runs.judge(mark(5), Timestamp::from_secs(501)), Verdict::New);
-    }
-
-    #[test]
-    fn a_delivery_that_was_lost_may_be_sent_again() {
-        let dir = tempfile::tempdir().unwrap();
-        write(
-            &Runs::open(dir.path(), Vec::new()).unwrap(),
-            1..10,
-            Timestamp(0),
-        );
-        let gap = Gap {
-            first: 4,
-            last: 6,
-            known_lost: true,
+    fn key(n: u128) -> Key {
+        let seen = Seen {
+            digest: n as u64,
+            offset: n as u64,
+            at: Timestamp::from_secs(n as u64),
         };
-        let runs = Runs::open(dir.path(), vec![gap]).unwrap();
-        assert_eq!(judge(&runs, 3), Verdict::Repeat(3));
-        assert_eq!(judge(&runs, 5), Verdict::New);
+        (n, seen)
+    }
+
+    fn run(dir: &Path, keys: impl Iterator<Item = u128>) -> Run {
+        let path = dir.join("unfinished");
+        let mut writer = RunWriter::create(&path, 1000).unwrap();
+        keys.for_each(|n| writer.push(key(n)).unwrap());
+        let name = Name {
+            from: 3,
+            end: 9,
+            keys: 0,
+            number: 7,
+        };
+        writer.finish(&path, name, vec![1, 2]).unwrap()
     }
 
     #[test]
-    fn a_merge_leaves_expired_keys_out() {
+    fn a_run_reads_back_and_says_what_it_covers() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
-        for n in 0..4 {
-            write(&runs, n * 100 + 1..n * 100 + 101, Timestamp::from_secs(250));
+        let written = run(dir.path(), 1..1000);
+        let path = dir.path().join(written.name.text());
+        let name = Name::parse(path.file_name().unwrap().to_str().unwrap()).unwrap();
+        assert_eq!(
+            (name.from, name.end, name.keys, name.number),
+            (3, 9, 999, 7)
+        );
+        let read = Run::open(&path, name).unwrap();
+        assert_eq!(
+            (&read.fences, &read.filter),
+            (&written.fences, &written.filter)
+        );
+        assert_eq!(read.merged, [1, 2]);
+        let times = (Timestamp::from_secs(1), Timestamp::from_secs(999));
+        assert_eq!((read.oldest, read.newest), times);
+    }
+
+    #[test]
+    fn keys_whose_high_halves_are_equal_are_told_apart_over_pages() {
+        let dir = tempfile::tempdir().unwrap();
+        // all of them have the same fence
+        let run = run(dir.path(), (1..500).map(|n| (9 << 64) + 2 * n));
+        for n in 1..500 {
+            let high = 9 << 64;
+            assert!(run.find(high + 2 * n).unwrap().is_some(), "{n}");
+            assert!(run.find(high + 2 * n + 1).unwrap().is_none(), "{n}");
         }
-        assert_eq!(judge(&runs, 10), Verdict::New);
-        assert_eq!(judge(&runs, 300), Verdict::Repeat(300));
+        assert!(run.find(1).unwrap().is_none());
+        assert!(run.find(10 << 64).unwrap().is_none());
     }
 
     #[test]
-    fn a_damaged_run_is_removed_and_a_damaged_page_denies_its_keys_only() {
+    fn a_run_that_is_cut_or_changed_at_its_end_is_never_believed() {
         let dir = tempfile::tempdir().unwrap();
-        let runs = Runs::open(dir.path(), Vec::new()).unwrap();
-        write(&runs, 1..1001, Timestamp(0));
-        let path = std::fs::read_dir(dir.path())
-            .unwrap()
-            .next()
-            .unwrap()
-            .unwrap()
-            .path();
-        let mut bytes = std::fs::read(&path).unwrap();
-        bytes[100] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        let known = (1..1001)
-            .filter(|&n| judge(&runs, n) == Verdict::Repeat(n))
-            .count();
-        assert_eq!(known, 1000 - PAGE_ENTRIES as usize);
-        let last = bytes.len() - 1;
-        bytes[last] ^= 1;
-        std::fs::write(&path, &bytes).unwrap();
-        assert_eq!(Runs::open(dir.path(), Vec::new()).unwrap().end(), 0);
-        assert!(!path.exists());
+        let name = run(dir.path(), 1..300).name;
+        let path = dir.path().join(name.text());
+        let whole = std::fs::read(&path).unwrap();
+        for at in (3 * PAGE_BYTES..whole.len()).step_by(7) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 16;
+            for bytes in [&flipped[..], &whole[..at]] {
+                std::fs::write(&path, bytes).unwrap();
+                assert!(Run::open(&path, name).is_err(), "at {at}");
+            }
+            assert_eq!(Run::salvage(&path, name).unwrap().keys(), 299);
+        }
     }
 }

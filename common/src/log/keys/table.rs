@@ -69,9 +69,17 @@ impl KeyTable {
         );
     }
 
-    /// Notes a key read back from the log.
-    pub fn restore(&mut self, mark: KeyMark, offset: Offset, at: Timestamp) {
-        let verdict = match self.judge(mark, Timestamp(0)) {
+    /// Notes a key read back from the log; `in_runs` finds those that are on disk.
+    pub fn restore(
+        &mut self,
+        mark: KeyMark,
+        offset: Offset,
+        at: Timestamp,
+        in_runs: impl Fn(u128) -> Option<Seen>,
+    ) {
+        let seen = |key| Ok::<_, std::convert::Infallible>(self.get(key).or_else(|| in_runs(key)));
+        let verdict = judge(mark, Timestamp(0), seen).unwrap_or_else(|never| match never {});
+        let verdict = match verdict {
             // the same key in the log twice: its window had passed in between
             Verdict::Repeat(_) => Verdict::New,
             verdict => verdict,

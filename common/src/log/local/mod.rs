@@ -20,7 +20,7 @@ use self::backup::Backups;
 use self::intake::{SourceRule, WINDOW_DEFAULT};
 use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
-use crate::engine::{Engine, EngineError, Gap, Space, VolumeInfo};
+use crate::engine::{Engine, EngineError, Space, VolumeInfo};
 use crate::ids::{LogId, Offset};
 use crate::log::account::Account;
 use crate::log::bounds::{Bound, Bounds, Reached};
@@ -29,8 +29,9 @@ use crate::log::committer::{Committer, Pending};
 use crate::log::desk::{Around, Bell, Command, Desk};
 use crate::log::gate::Gate;
 use crate::log::keeper::{Charge, Keeper};
-use crate::log::keys::Runs;
+use crate::log::keys::{Dedupe, Horizon, Runs, Tender};
 use crate::log::lender::Lender;
+use crate::log::losses::{Loss, Losses};
 use crate::log::opening::{next_audit, open_lanes, open_runs, recover, remembered, routed_floors};
 use crate::log::retention::Retention;
 use crate::log::shelf::Shelf;
@@ -71,7 +72,7 @@ pub struct LogFacts {
     /// Volumes, oldest first.
     pub volumes: Vec<VolumeInfo>,
     /// What was lost in the log's whole life.
-    pub lost: Vec<Gap>,
+    pub lost: Vec<Loss>,
     /// Room on its disk.
     pub space: Option<Space>,
     /// Why nothing is taken, if so.
@@ -82,8 +83,8 @@ pub struct LogFacts {
     pub reached: Vec<Reached>,
     /// What is kept of each source, in all and in each volume.
     pub account: Arc<Account>,
-    /// Idempotency keys on disk.
-    pub keys: u64,
+    /// Idempotency keys on disk, and for how long they last; `None` without a disk.
+    pub dedupe: Option<Dedupe>,
 }
 
 /// The log in the process that owns it: [`Intake`](super::Intake), [`Work`](super::Work) and
@@ -93,6 +94,8 @@ pub struct LocalLog {
     engine: Arc<dyn Engine>,
     shelf: Arc<Shelf>,
     runs: Option<Arc<Runs>>,
+    horizon: Arc<Horizon>,
+    losses: Arc<Losses>,
     gate: Arc<Gate>,
     observer: Arc<dyn Observer>,
     sources: HashMap<String, SourceRule>,
@@ -118,10 +121,10 @@ impl LocalLog {
         around: Surroundings,
     ) -> Result<Arc<Self>, EngineError> {
         let clock = Arc::new(Steady::new(around.clock.clone()));
-        let mut runs = open_runs(&*engine)?;
+        let runs = open_runs(&*engine, config.dedupe.keys_max)?;
         let height = engine.raise_next(remembered(&*engine, runs.as_ref())?)?;
-        if let Some(runs) = &mut runs {
-            runs.set_lost(engine.gaps());
+        if let Some(runs) = &runs {
+            runs.set_lost(&engine.gaps());
         }
         let runs = runs.map(Arc::new);
         let recovered = recover(&*engine, runs.as_deref())?;
@@ -169,11 +172,20 @@ impl LocalLog {
             },
         );
         let (turn, turns) = watch::channel(());
+        let sources = config
+            .sources
+            .values()
+            .map(SourceRule::of)
+            .collect::<HashMap<_, _>>();
+        let windows = sources.values().map(|rule| rule.window);
+        let window_max = windows.max().unwrap_or(WINDOW_DEFAULT);
+        let horizon = Arc::new(Horizon::new(config.dedupe.keys_max, window_max));
         let committer = Committer {
             engine: engine.clone(),
             shelf: shelf.clone(),
             table: recovered.keys,
             runs: runs.clone(),
+            horizon: horizon.clone(),
             keeper,
             gate: gate.clone(),
             observer: around.observer.clone(),
@@ -181,21 +193,21 @@ impl LocalLog {
             bell: Box::new(move || bell.ring()),
             on_failure: around.on_failure.clone(),
         };
-        let sources = config
-            .sources
-            .values()
-            .map(SourceRule::of)
-            .collect::<HashMap<_, _>>();
+        let losses = Arc::new(Losses::open(&*engine));
+        losses.look(&*engine, around.clock.wall());
+        let tender = runs.clone().map(|runs| Tender {
+            runs,
+            losses: losses.clone(),
+            engine: engine.clone(),
+            reserve_bytes: config.log.reserve_bytes,
+            horizon: horizon.clone(),
+            window_max,
+            clock: clock.clone(),
+        });
         let charge = Charge {
             engine: engine.clone(),
             runs: runs.clone(),
             gate: gate.clone(),
-            window_max: sources
-                .values()
-                .map(|rule| rule.window)
-                .max()
-                .unwrap_or(WINDOW_DEFAULT),
-            clock: clock.clone(),
         };
         let carries = carry::Charge {
             engine: engine.clone(),
@@ -205,7 +217,7 @@ impl LocalLog {
         let on_failure = around.on_failure;
         let failed = on_failure.clone();
         let guard = || Guard(gate.clone(), on_failure.clone());
-        let threads = vec![
+        let mut threads = vec![
             spawn("committer", guard(), move || committer.run(&intake_inbox))?,
             spawn("desk", guard(), move || {
                 desk_state.run(&desk_inbox, &*failed);
@@ -213,10 +225,15 @@ impl LocalLog {
             spawn("keeper", guard(), move || keep(charge))?,
             spawn("carrier", guard(), move || carry(carries))?,
         ];
-        Ok(Arc::new(Self {
+        if let Some(tender) = tender {
+            threads.push(spawn("keys", guard(), move || tender.run())?);
+        }
+        let log = Arc::new(Self {
             engine,
             shelf,
             runs,
+            horizon,
+            losses,
             gate,
             observer: around.observer,
             sources,
@@ -227,7 +244,11 @@ impl LocalLog {
             reserve_bytes: config.log.reserve_bytes,
             backups: Backups::default(),
             threads: Mutex::new(threads),
-        }))
+        });
+        if let Some(dedupe) = log.dedupe() {
+            dedupe.tell();
+        }
+        Ok(log)
     }
 
     /// The log's name.
@@ -272,15 +293,22 @@ impl LocalLog {
             deliveries,
             sources: self.shelf.sources(),
             volumes: self.engine.volumes(),
-            lost: self.engine.gaps(),
+            lost: self.losses.look(&*self.engine, self.clock.now().wall),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
             bounds: self.gate.bounds(),
             reached: self.gate.reached(),
             account: self.gate.account().clone(),
-            keys: self.runs.as_ref().map_or(0, |runs| runs.keys()),
+            dedupe: self.dedupe(),
         }
     }
+
+    fn dedupe(&self) -> Option<Dedupe> {
+        let stock = self.runs.as_ref()?.stock();
+        let now = self.clock.now();
+        Some(self.horizon.look(stock, now.wall, now.mono))
+    }
+
     /// Takes nothing more, writes what is to be written, and marks the shutdown clean.
     ///
     /// # Errors

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Gap, VolumeInfo};
+use crate::engine::VolumeInfo;
 use crate::ids::{LogId, Offset};
 use crate::log::account::Kept;
 use crate::log::bounds::Reached;
+use crate::log::keys::{Dedupe, hours};
+use crate::log::losses::Loss;
 
 /// The log as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +25,9 @@ pub struct LogView {
     pub deliveries: u64,
     /// Idempotency keys on disk.
     pub keys: u64,
+    /// For how long they are kept; absent without a disk.
+    #[serde(default)]
+    pub dedupe: Option<DedupeView>,
     /// Why it takes nothing in just now; absent while it does.
     pub refuses: Option<String>,
     /// Bounds of its room that are reached, those of sources too.
@@ -40,8 +45,33 @@ pub struct LogView {
     /// Names of the sources of which deliveries are or were there, configured or not.
     #[serde(default)]
     pub sources: Vec<String>,
-    /// What the last opening found missing.
-    pub gaps: Vec<GapView>,
+    /// What was lost in its whole life.
+    pub gaps: Vec<Loss>,
+}
+
+/// For how long idempotency keys are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct DedupeView {
+    /// Most keys that are kept: `dedupe.keys_max`.
+    pub keys_max: u64,
+    /// The longest window of any source.
+    pub window_hours: u64,
+    /// How many hours a key is kept at the current rate of new ones; at most ten years.
+    pub held_hours: u64,
+    /// Keys go before their window is over.
+    pub short: bool,
+}
+
+impl From<Dedupe> for DedupeView {
+    fn from(dedupe: Dedupe) -> Self {
+        Self {
+            keys_max: dedupe.keys_max,
+            window_hours: hours(dedupe.window),
+            held_hours: hours(dedupe.held),
+            short: dedupe.is_short(),
+        }
+    }
 }
 
 /// One volume of the log.
@@ -124,28 +154,6 @@ impl From<VolumeInfo> for VolumeView {
             sealed: volume.sealed,
             rest: volume.rest,
             kept: Vec::new(),
-        }
-    }
-}
-
-/// Offsets that were, or may have been, lost.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct GapView {
-    /// First offset of the gap.
-    pub first: Offset,
-    /// Last offset of the gap.
-    pub last: Offset,
-    /// Whether deliveries are known to have been there.
-    pub known_lost: bool,
-}
-
-impl From<Gap> for GapView {
-    fn from(gap: Gap) -> Self {
-        Self {
-            first: gap.first,
-            last: gap.last,
-            known_lost: gap.known_lost,
         }
     }
 }

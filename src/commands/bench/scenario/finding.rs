@@ -13,6 +13,7 @@ pub enum Unit {
     Bytes,
     Seconds,
     Millis,
+    Micros,
     PerSecond,
     Count,
     /// A share of, or how many times, another number.
@@ -27,6 +28,7 @@ impl Unit {
             Self::Bytes if value < 0.0 => format!("-{}", bytes(whole(-value))),
             Self::Bytes => bytes(whole(value)),
             Self::Seconds => format!("{value:.2} s"),
+            Self::Micros => format!("{value:.2} µs"),
             Self::Millis => format!("{value:.2} ms"),
             Self::PerSecond => format!("{}/s", count(whole(value))),
             Self::Count => count(whole(value)),

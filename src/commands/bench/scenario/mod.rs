@@ -9,6 +9,7 @@ mod backlog;
 mod backup;
 mod dead_destination;
 mod finding;
+mod keys;
 mod retention;
 mod retries;
 mod sink;
@@ -27,6 +28,7 @@ pub enum Scenario {
     Retention(retention::Args),
     Age(age::Args),
     Backup(backup::Args),
+    Keys(keys::Args),
 }
 
 impl Scenario {
@@ -42,6 +44,7 @@ impl Scenario {
             Self::Retention(args) => retention::run(args),
             Self::Age(args) => age::run(args),
             Self::Backup(args) => backup::run(args),
+            Self::Keys(args) => keys::run(args),
         }
     }
 }

@@ -8,10 +8,11 @@ use anyhow::{Context, ensure};
 use tempfile::TempDir;
 
 use super::super::interrupt::Interrupt;
-use super::super::load::{self, Acked, Answers, Batch};
+use super::super::load::{self, Acked, Answers, Batch, Load};
+use super::super::report::per_second;
 use super::super::request::{Requests, SignedBody};
-use super::super::signed_bodies;
 use super::super::subject::{self, Bench, Subject};
+use super::super::{WARM_UP, signed_bodies};
 use super::Common;
 use crate::output::progress;
 
@@ -26,6 +27,7 @@ pub struct Stage {
     pub bench: Bench,
     /// Requests by number; every one is an event of its own.
     pub requests: Arc<Requests>,
+    bodies: Vec<SignedBody>,
     connections: usize,
     interrupt: Interrupt,
     // last, so that it goes when nobody uses it any more
@@ -64,6 +66,7 @@ impl Stage {
                 &bodies,
             )),
             bench,
+            bodies,
             connections: common.connections.into(),
             interrupt: Interrupt::listen()?,
             _dir: dir,
@@ -111,6 +114,28 @@ impl Stage {
             answers.refused
         );
         Ok(answers)
+    }
+
+    /// Sends for so long, after a second to warm up; every request is an event of its own. Answers
+    /// how many were acknowledged per second.
+    ///
+    /// # Errors
+    /// When one is refused, or the receiver fails.
+    pub fn load(&self, subject: &Subject, measured: Duration) -> anyhow::Result<f64> {
+        let load = Load {
+            address: subject.address(),
+            connections: self.connections,
+            warm_up: WARM_UP,
+            measured,
+        };
+        let requests = Requests::new(subject::PATH, rand::random(), &self.bodies);
+        let answers = load::run(load, requests, &self.interrupt, || (), || ())?;
+        ensure!(
+            answers.refused == 0,
+            "{} deliveries were refused",
+            answers.refused
+        );
+        Ok(per_second(answers.latencies.total(), answers.took))
     }
 
     /// Waits until `look` has come to `goal`; answers how long it took.

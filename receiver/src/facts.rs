@@ -48,6 +48,7 @@ pub fn view(facts: LogFacts) -> LogView {
         dedupe: facts.dedupe.map(Into::into),
         refuses: facts.refusing.map(|error| error.to_string()),
         used_bytes: facts.space.map(|space| space.used),
+        parts: facts.parts.into_iter().map(Into::into).collect(),
         free_bytes: facts.space.map(|space| space.free),
         sources: facts.sources.iter().map(ToString::to_string).collect(),
         volumes: facts.volumes.into_iter().map(volume).collect(),

@@ -338,6 +338,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Bytes the log takes on its disk, and bytes free there; `None` without a disk.
     fn space(&self) -> Option<Space>;
 
+    /// What the log takes on its disk, part by part: name and bytes; nothing without a disk.
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        Vec::new()
+    }
+
     /// Backs the log up while it is in use: all that had been committed at one moment, into a
     /// directory, of which an earlier backup of this log is continued. Takes as long as it takes;
     /// appends and commits go on meanwhile. Until it has returned, the backup before it counts.

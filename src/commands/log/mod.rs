@@ -1,7 +1,8 @@
-//! `creel log`: the log itself, looked at while no receiver runs.
+//! `creel log`: the log itself.
 
 mod export;
 mod read;
+mod stat;
 mod upgrade;
 mod verify;
 
@@ -12,14 +13,15 @@ use creel_common::engine::Engine;
 
 use crate::settings::Global;
 
-/// Verify, export or upgrade the log while no receiver runs
+/// See where the log's bytes are; verify, export or upgrade it while no receiver runs
 ///
-/// A log belongs to one process at a time, so these refuse to start while a receiver runs on it.
+/// A log belongs to one process at a time, so all but `stat` refuse to start while a receiver runs on it.
 #[derive(Debug, clap::Subcommand)]
 pub enum Command {
     Verify(verify::Args),
     Export(export::Args),
     Upgrade(upgrade::Args),
+    Stat(stat::Args),
 }
 
 /// Runs the subcommand.
@@ -28,6 +30,7 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Upgrade(args) => upgrade::run(global, args),
+        Command::Stat(args) => stat::run(global, args),
     }
 }
 

@@ -800,6 +800,19 @@ impl Engine for SledEngine {
         })
     }
 
+    fn parts(&self) -> Vec<(&'static str, u64)> {
+        let shared = &self.shared;
+        let dir = &shared.settings.path;
+        vec![
+            ("volumes", shared.chain.bytes()),
+            ("state", shared.state.bytes()),
+            ("keys", files::dir_bytes(&shared.files)),
+            ("attempts", shared.attempts.bytes()),
+            ("ballast", shared.ballast.bytes()),
+            ("damaged", files::dir_bytes(&dir.join("damaged"))),
+        ]
+    }
+
     fn close(&self) -> Result<(), EngineError> {
         if matches!(*self.shared.taking.lock(), Taking::Closed) {
             return Ok(());

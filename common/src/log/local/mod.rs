@@ -73,6 +73,8 @@ pub struct LogFacts {
     pub volumes: Vec<VolumeInfo>,
     /// What was lost in the log's whole life.
     pub lost: Vec<Loss>,
+    /// What it takes, part by part.
+    pub parts: Vec<(&'static str, u64)>,
     /// Room on its disk.
     pub space: Option<Space>,
     /// Why nothing is taken, if so.
@@ -294,6 +296,7 @@ impl LocalLog {
             sources: self.shelf.sources(),
             volumes: self.engine.volumes(),
             lost: self.losses.look(&*self.engine, self.clock.now().wall),
+            parts: self.engine.parts(),
             space: self.engine.space(),
             refusing: self.gate.pass().err(),
             bounds: self.gate.bounds(),

@@ -38,6 +38,9 @@ pub struct LogView {
     pub kept: Vec<KeptView>,
     /// Bytes the log takes; absent without a disk.
     pub used_bytes: Option<u64>,
+    /// What it takes, part by part; empty without a disk.
+    #[serde(default)]
+    pub parts: Vec<PartView>,
     /// Bytes free on its file system; absent without a disk.
     pub free_bytes: Option<u64>,
     /// Its volumes, oldest first.
@@ -47,6 +50,26 @@ pub struct LogView {
     pub sources: Vec<String>,
     /// What was lost in its whole life.
     pub gaps: Vec<Loss>,
+}
+
+/// A part of what the log takes on its disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PartView {
+    /// `volumes` (deliveries), `state` (cursors, what waits and is dead), `keys`, `attempts`, `ballast`,
+    /// `damaged` (copies for people).
+    pub part: String,
+    /// Bytes it takes.
+    pub bytes: u64,
+}
+
+impl From<(&'static str, u64)> for PartView {
+    fn from((part, bytes): (&'static str, u64)) -> Self {
+        Self {
+            part: part.to_owned(),
+            bytes,
+        }
+    }
 }
 
 /// For how long idempotency keys are kept.

@@ -24,7 +24,7 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use self::act::{ActCall, BackupOrderCall, CountReply, DeadCall, RenameCall, RewindCall};
 pub use self::delivery::{DeliveryView, HeaderView};
-pub use self::facts::{DedupeView, KeptView, LogView, ReachedView, VolumeView};
+pub use self::facts::{DedupeView, KeptView, LogView, PartView, ReachedView, VolumeView};
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};
 pub use self::lease::{ItemView, LeaseCall, LeaseReply, LeaseView};
 pub use self::refusal::{Refusal, RefusalKind};

@@ -170,13 +170,16 @@ impl Index {
         reader.array::<4>()?;
         let first = reader.u64()?;
         let count = reader.u32()?;
+        if first.checked_add(u64::from(count)).is_none() {
+            return Err(BlockError("offsets beyond the last there is"));
+        }
         let received_min = Timestamp(reader.u64()?);
         let received_max = Timestamp(reader.u64()?);
         let sources: Vec<String> = (0..reader.u16()?)
             .map(|_| reader.name())
             .collect::<Result<_, _>>()?;
         let keys = (0..reader.u32()?)
-            .map(|_| reader.key(first))
+            .map(|_| reader.key(first, count))
             .collect::<Result<_, _>>()?;
         let shares = reader.shares(&sources)?;
         Ok(Self {
@@ -350,8 +353,11 @@ impl Reader<'_> {
         Ok(Some(shares))
     }
 
-    fn key(&mut self, first: Offset) -> Result<(Offset, KeyMark), BlockError> {
+    fn key(&mut self, first: Offset, count: u32) -> Result<(Offset, KeyMark), BlockError> {
         let place = self.u32()?;
+        if place >= count {
+            return Err(BlockError("a key of no delivery in it"));
+        }
         let key = self.array().map(u128::from_le_bytes)?;
         Ok((
             first + u64::from(place),
@@ -460,6 +466,21 @@ mod tests {
         assert_eq!(kept_of(&old), shared);
         let alone = without_shares(&encode(10, &entries[..1]), 1);
         assert_eq!(kept_of(&alone), [("a".to_owned(), 1, 3, 0)]);
+    }
+
+    #[test]
+    fn an_index_names_no_offset_that_is_not_in_its_block() {
+        let stored = encode(7, &[entry("a", b"one", Some(1))]);
+        let index = &stored.bytes[..stored.index_bytes as usize];
+        let changed = |at: usize, bytes: &[u8]| {
+            let mut index = index.to_vec();
+            index[at..at + bytes.len()].copy_from_slice(bytes);
+            Index::decode(&index)
+        };
+        assert!(changed(8, &7u64.to_le_bytes()).is_ok());
+        assert!(changed(8, &u64::MAX.to_le_bytes()).is_err());
+        let place = index.len() - 28;
+        assert!(changed(place, &1u32.to_le_bytes()).is_err());
     }
 
     #[test]

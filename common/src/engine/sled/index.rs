@@ -195,7 +195,8 @@ fn read_frame(
         found.footer = parse_footer(&rest);
         return Ok(None);
     }
-    if u64::from(length) > left - FRAME_HEAD_BYTES as u64 {
+    let ends_nowhere = first.checked_add(Offset::from(count)).is_none();
+    if u64::from(length) > left - FRAME_HEAD_BYTES as u64 || ends_nowhere {
         return Ok(None);
     }
     index.resize(length as usize, 0);

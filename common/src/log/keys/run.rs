@@ -9,7 +9,7 @@
 //!         how many merged u64 · crc32 of all from the fences on
 //! ```
 //!
-//! Fences and filter stay in memory, 12.6 bits a key, and are read at opening without being made
+//! Fences and filter stay in memory, 16.6 bits a key, and are read at opening without being made
 //! again; a look-up reads at most one page. What the file covers is in its name, so that its pages
 //! can still be used when its end is damaged: `<from>-<end>-<keys>-<number>.run`.
 

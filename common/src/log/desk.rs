@@ -39,7 +39,7 @@ const EXPIRY: Duration = Duration::from_millis(100);
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
 /// The same while the disk is nearly full, so that history gives way as fast as deliveries come in,
 /// and while volumes are carried over.
-const HOUSEKEEPING_PRESSED: Duration = Duration::from_millis(250);
+const HOUSEKEEPING_PRESSED: Duration = Duration::from_millis(100);
 /// Commands handled before changes are written.
 const CYCLE_MAX: usize = 1024;
 

@@ -87,9 +87,11 @@ async fn a_stop_of_up_under_load_delivers_everything_once() {
     assert!(audit.is_clean(), "{audit}");
     assert_eq!(audit.kept, acked.len(), "stored and not answered: {audit}");
     // the rest is delivered by the last one
+    let addresses = site.path(".creel/addresses.json");
+    let _ = std::fs::remove_file(&addresses);
     let mut up = Process::start("creel up", site.creel(&["up", "--workers", "2"]), false).await;
     eventually("all deliveries", Duration::from_secs(60), async || {
-        (sink.count() >= acked.len()).then_some(())
+        (addresses.exists() && sink.count() >= acked.len()).then_some(())
     })
     .await;
     assert_eq!(up.terminate(ENDS_WITHIN).await.code(), Some(0));

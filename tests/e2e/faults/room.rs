@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::alone;
 use super::audit::audit;
 use super::full_disk::SmallDisk;
-use crate::harness::{Api, Load, Process, Receiver, Role, Site, Sizes, eventually};
+use crate::harness::{Answer, Api, Load, Process, Receiver, Role, Sink, Site, Sizes, eventually};
 use crate::trace::Acked;
 
 const MIB: u64 = 1 << 20;
@@ -143,8 +143,15 @@ async fn room_that_comes_back_is_used_within_seconds_and_nothing_was_lost() {
 async fn a_disk_taken_by_another_ends_with_74_opens_on_its_ballast_and_else_says_what_is_missing() {
     let _alone = alone().await;
     let log = "reserve = \"32MiB\"\nballast = \"24MiB\"\nvolume = \"4MiB\"\nattempts = \"1MiB\"";
-    // so that something is settled all the time, and nothing gives way
-    let site = Site::new(log, &format!("{OUT}rate = \"200/s\"\n\n{HELD}"));
+    // something is settled all the time, nothing gives way, and dead letters need more and more room
+    let sink = Sink::start(|_| Answer::Status(400)).await;
+    let url = sink.address();
+    let dies = format!(
+        "[destinations.no]\ntype = \"http\"\nurl = \"http://{url}/\"\nallow = [\"127.0.0.0/8\"]\n\n\
+         [[routes]]\nname = \"dies\"\nsource = \"github\"\ndestination = \"no\"\n\
+         start = \"beginning\"\nbreaker = {{ failures = 0 }}\n"
+    );
+    let site = Site::new(log, &format!("{OUT}rate = \"200/s\"\n\n{HELD}\n{dies}"));
     let Some(disk) = SmallDisk::mount(site.disk().to_path_buf(), "256m") else {
         return;
     };
@@ -164,6 +171,7 @@ async fn a_disk_taken_by_another_ends_with_74_opens_on_its_ballast_and_else_says
     });
     let others = disk.at.join("somebody-elses");
     take_all(&disk, &others);
+    let mut dying = worker_of(&site, &receiver, "dies").await;
     let exit = receiver.exit_within(Duration::from_secs(30)).await;
     stop.cancel();
     let tally = senders.await.expect("senders do not panic");
@@ -173,6 +181,8 @@ async fn a_disk_taken_by_another_ends_with_74_opens_on_its_ballast_and_else_says
         "{tally:?}"
     );
     acked.extend(tally.acked);
+
+    dying.kill().await;
 
     // the ballast is enough to open it: what is there is lent and settled, nothing is taken
     take_all(&disk, &others);

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::{Mutex, RwLock};
 
-use super::database::OpenError;
+use super::database::{OpenError, SEGMENT_BYTES};
 use super::files::{self, failed};
 use super::index::{self, Footer};
 use super::name::VolumeName;
@@ -20,6 +20,8 @@ use super::volume::{self, Volume, damaged_dir};
 use crate::engine::{EngineError, IndexEntry, VolumeInfo};
 use crate::ids::Offset;
 
+/// A sealed database may grow by so much when it is closed, or was when a crash came before.
+const GROWS_BY: u64 = 2 * SEGMENT_BYTES as u64;
 /// Sealed volumes kept open for readers.
 const OPEN_MAX: usize = 2;
 
@@ -434,7 +436,8 @@ impl Opening {
         let mut damage = None;
         // one of another size, or that says to hold what another holds, may be damaged or another's
         let is_held = self.held.cover(footer.first, footer.end);
-        if db_bytes != footer.db_bytes || is_held {
+        let is_as_sealed = (footer.db_bytes..=footer.db_bytes + GROWS_BY).contains(&db_bytes);
+        if !is_as_sealed || is_held {
             tracing::warn!(
                 volume = number,
                 "not as it was when it was sealed; reading it"

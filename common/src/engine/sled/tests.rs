@@ -561,7 +561,7 @@ fn rewritten(storage: &SledStorage) -> (Vec<Block>, PathBuf) {
         .unwrap();
     engine.close().unwrap();
     drop(engine);
-    drop(storage.reopen());
+    storage.reopen().close().unwrap();
     // it is as it was when it was sealed: nothing has to be looked at
     assert!(!storage.path().join("damaged").exists());
     let name = VolumeName::new(old.number);

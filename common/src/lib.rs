@@ -10,6 +10,8 @@ pub mod delivery;
 pub mod engine;
 pub mod heavy;
 pub mod ids;
+#[cfg(feature = "layer")]
+pub mod layer;
 pub mod log;
 pub mod outcome;
 pub mod retry;

@@ -10,6 +10,7 @@ mod audit;
 mod drain;
 mod full_disk;
 mod kill;
+mod layer;
 mod leftovers;
 mod power;
 mod sync_error;

@@ -12,6 +12,8 @@ pub mod engine;
 pub mod fuzzing;
 pub mod heavy;
 pub mod ids;
+#[cfg(feature = "layer")]
+pub mod layer;
 pub mod log;
 pub mod outcome;
 pub mod retry;

@@ -12,6 +12,7 @@ mod damage;
 mod drain;
 mod full_disk;
 mod kill;
+mod layer;
 mod leftovers;
 mod power;
 mod refused;

@@ -113,7 +113,10 @@ impl Rig {
         if let Some((nth, seed)) = plan {
             if self.workload.removes() {
                 self.press();
-                self.volumes_go += a_volume_goes(&receiver, &self.site).await;
+                self.volumes_go += match self.workload.carries() {
+                    true => a_volume_is_carried_over(&receiver, &self.site).await,
+                    false => a_volume_goes(&receiver, &self.site).await,
+                };
             }
             self.layer().cut_before(self.workload.step, nth, seed);
         }
@@ -198,7 +201,9 @@ impl Rig {
         if !self.workload.removes() {
             return HashSet::new();
         }
-        let id = |arrival: Arrival| arrival.delivery().map(str::to_owned);
+        let carries = self.workload.carries();
+        let taken = move |id: &&str| !(carries && is_never_taken(id));
+        let id = |arrival: Arrival| arrival.delivery().filter(taken).map(str::to_owned);
         self.sink.arrivals().into_iter().filter_map(id).collect()
     }
 
@@ -245,6 +250,30 @@ async fn a_volume_goes(receiver: &Receiver, site: &Site) -> usize {
     eventually("a volume that goes", CUT_WITHIN, gone).await
 }
 
+/// Waits until what is left of another volume than before was carried over; 1.
+async fn a_volume_is_carried_over(receiver: &Receiver, site: &Site) -> usize {
+    let api = receiver.api(site, Role::Read);
+    let newest = async || {
+        let log = api.get("/v1/log").await.json();
+        let volumes = log["volumes"].as_array()?.iter();
+        let rests = volumes.filter(|volume| volume["rest"] == true);
+        Some(
+            rests
+                .filter_map(|volume| volume["end"].as_u64())
+                .max()
+                .unwrap_or(0),
+        )
+    };
+    let before = eventually("the volumes", CUT_WITHIN, newest).await;
+    let carried = async || (newest().await? > before).then_some(1);
+    eventually("a volume that is carried over", CUT_WITHIN, carried).await
+}
+
+/// One in ten.
+fn is_never_taken(id: &str) -> bool {
+    id.ends_with('7')
+}
+
 /// A power cut damages nothing, so a start has nothing to complain of.
 fn assert_no_complaint(receiver: &Receiver) {
     let log = receiver.log();
@@ -253,9 +282,12 @@ fn assert_no_complaint(receiver: &Receiver) {
 
 fn rule(destination: Option<Destination>) -> impl Fn(&Arrival) -> Answer + Send + Sync {
     let attempts = AtomicU64::new(0);
-    move |_| {
+    move |arrival| {
         let nth = attempts.fetch_add(1, Ordering::Relaxed);
         match destination {
+            Some(Destination::NeverTakesSome) if arrival.delivery().is_some_and(is_never_taken) => {
+                Answer::Status(500)
+            }
             Some(Destination::FailsOften) if nth.is_multiple_of(3) => Answer::Status(500),
             _ => Answer::Status(200),
         }

@@ -127,6 +127,19 @@ fn remove_first_volume(path: &Path, now: Timestamp) {
     engine.close().unwrap();
 }
 
+/// Rewrites the oldest volume, as what is left of it is carried over.
+fn rewrite_oldest_volume(path: &Path) {
+    let engine = SledEngine::open(SledSettings::new(path), 0).unwrap();
+    let oldest = engine.volumes()[0].clone();
+    let mut blocks = engine.read(oldest.first, usize::MAX).unwrap();
+    blocks.retain(|block| block.first < oldest.end);
+    let mut blocks = blocks.into_iter();
+    engine
+        .rewrite_volumes(oldest.number, oldest.number, &mut || Ok(blocks.next()))
+        .unwrap();
+    engine.close().unwrap();
+}
+
 /// A log with something of each kind in it.
 async fn make(path: &Path) {
     let clock = Arc::new(ManualClock::default());
@@ -175,6 +188,7 @@ async fn make(path: &Path) {
     };
     log.reprocess(which, actor("mended")).await.unwrap();
     log.close().await.unwrap();
+    rewrite_oldest_volume(path);
 }
 
 /// What a copy of a log holds, also which keys it knows: their deliveries are not stored again.

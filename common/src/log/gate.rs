@@ -177,6 +177,11 @@ impl Gate {
         }
     }
 
+    /// Whether nothing is taken any more, for good.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     /// Nothing is taken any more.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);

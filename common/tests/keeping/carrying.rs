@@ -315,8 +315,20 @@ async fn play(steps: Vec<Step>) {
     }
 }
 
+/// So many histories; with `CREEL_FAULTS=long` far more.
+fn cases() -> u32 {
+    match std::env::var("CREEL_FAULTS") {
+        Ok(form) if form == "long" => 1000,
+        _ => 12,
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig {
+        cases: cases(),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
 
     #[test]
     fn nothing_that_is_left_is_ever_missing(steps in steps()) {

@@ -19,18 +19,21 @@ const ROOM: u64 = 8 << 20;
 /// Replaces volumes by what is left of them; answers how much of each source that is.
 ///
 /// # Errors
-/// The engine's; [`EngineError::Damaged`] when something that is left cannot be read, and
-/// [`EngineError::TooLarge`] when it would take too much of the disk. The volumes are as they were.
+/// The engine's; [`EngineError::Damaged`] when something that is left cannot be read,
+/// [`EngineError::TooLarge`] when it would take too much of the disk, and [`EngineError::Busy`] once
+/// `stops` says so. The volumes are as they were.
 pub fn carry(
     engine: &dyn Engine,
     volumes: Volumes,
     left: &[Offset],
+    stops: &dyn Fn() -> bool,
 ) -> Result<BySource, EngineError> {
     let mut cutter = Cutter {
         engine,
         left,
         source: None,
         kept: BTreeMap::new(),
+        stops,
         bytes: 0,
         bytes_max: volumes.bytes / PART,
     };
@@ -60,6 +63,7 @@ struct Cutter<'a> {
     source: Option<Source>,
     /// Handed out so far.
     kept: BTreeMap<Arc<str>, Kept>,
+    stops: &'a dyn Fn() -> bool,
     bytes: u64,
     bytes_max: u64,
 }
@@ -72,6 +76,9 @@ struct Source {
 impl Cutter<'_> {
     fn next(&mut self) -> Result<Option<engine::Block>, EngineError> {
         while let Some(&first) = self.left.first() {
+            if (self.stops)() {
+                return Err(EngineError::Busy("the log is closing".to_owned()));
+            }
             if !self.find(first)? {
                 // it was lost before: the gap is recorded
                 self.left = &self.left[1..];
@@ -205,7 +212,7 @@ mod tests {
         let volume = volumes(&engine, 0, 0);
         let left = [1, 2, 3, 12, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30];
         let before: Vec<Vec<u8>> = left.iter().map(|&o| entry(o, 400).record).collect();
-        let kept = carry(&engine, volume, &left).unwrap();
+        let kept = carry(&engine, volume, &left, &|| false).unwrap();
         let counts: Vec<_> = kept
             .iter()
             .map(|(s, kept)| (&**s, kept.deliveries))
@@ -249,13 +256,15 @@ mod tests {
         let volume = volumes(&engine, 0, 0);
         let before = engine.read(1, usize::MAX).unwrap().len();
         let all: Vec<Offset> = (volume.span.0..volume.span.1).collect();
-        let refused = carry(&engine, volume, &all);
+        let refused = carry(&engine, volume, &all, &|| false);
         assert!(
             matches!(refused, Err(EngineError::TooLarge(_))),
             "{refused:?}"
         );
+        let stopped = carry(&engine, volume, &[1], &|| true);
+        assert!(matches!(stopped, Err(EngineError::Busy(_))), "{stopped:?}");
         engine.damage(5);
-        let refused = carry(&engine, volume, &[1, 5, 30]);
+        let refused = carry(&engine, volume, &[1, 5, 30], &|| false);
         assert!(
             matches!(refused, Err(EngineError::Damaged(_))),
             "{refused:?}"
@@ -265,6 +274,7 @@ mod tests {
             &engine,
             volumes(&engine, 1, 2),
             &(41..=120).collect::<Vec<_>>(),
+            &|| false,
         )
         .unwrap();
         assert_eq!(engine.reopen().read(1, usize::MAX).unwrap().len(), before);

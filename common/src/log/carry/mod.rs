@@ -99,7 +99,7 @@ impl Charge {
         match task {
             Task::Survey(survey) => Done::Surveyed(survey.look(&self.shelf, &*self.engine)),
             Task::Carry(volumes, left) => {
-                let carried = cut::carry(&*self.engine, volumes, &left);
+                let carried = cut::carry(&*self.engine, volumes, &left, &|| self.gate.is_stopped());
                 self.gate.look();
                 Done::Carried(carried.map(|left| {
                     self.gate.account().rewritten(volumes.first, left);

@@ -230,3 +230,110 @@ impl Volumes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::engine::Engine;
+    use crate::engine::memory::{MemoryEngine, MemorySettings};
+    use crate::log::account::Account;
+    use crate::log::block::{self, Entry};
+    use crate::log::bounds::Bounds;
+    use crate::log::carry::Charge;
+    use crate::log::codec;
+    use crate::log::gate::Gate;
+    use crate::log::spans::{Spans, source_bit};
+    use crate::testkit::sample;
+
+    const COUNT: u64 = 40;
+
+    /// A sealed volume of forty deliveries, and the shelf over it.
+    fn volume() -> (Arc<MemoryEngine>, Arc<Shelf>) {
+        let settings = MemorySettings {
+            volume_bytes: 1,
+            ..MemorySettings::default()
+        };
+        let engine = Arc::new(MemoryEngine::new(settings, 1));
+        let entry = |offset: Offset| Entry {
+            record: codec::encode(&sample::delivery("s", vec![7; 500], Timestamp(offset))).unwrap(),
+            source: "s".into(),
+            received_at: Timestamp(offset),
+            key: None,
+        };
+        let entries: Vec<Entry> = (1..=COUNT).map(entry).collect();
+        engine.append(&[block::encode(1, &entries)]).unwrap();
+        engine
+            .append(&[block::encode(COUNT + 1, &entries[..1])])
+            .unwrap();
+        let mut spans = Spans::default();
+        spans.push(Span {
+            first: 1,
+            end: COUNT + 2,
+            count: COUNT + 1,
+            sources: source_bit("s"),
+            received_min: Timestamp(1),
+            received_max: Timestamp(COUNT),
+        });
+        let shelf = Shelf::new(engine.clone(), COUNT + 2, spans, BTreeSet::new(), 0);
+        (engine, Arc::new(shelf))
+    }
+
+    /// Looks at the volume, lets `meanwhile` happen, and answers the offsets that are there in the
+    /// end.
+    fn after(meanwhile: impl FnOnce(&mut Carrying)) -> Vec<Offset> {
+        let (engine, shelf) = volume();
+        let (carrier, run) = Carrier::new();
+        let (keeper, _keep) = Keeper::new(Offset::MAX);
+        let mut carrying = Carrying::new(carrier, 0);
+        let first = engine.volumes()[0].clone();
+        carrying.look(Survey {
+            volumes: Volumes::of(&[first]),
+            lanes: Vec::new(),
+            unrouted: Vec::new(),
+            merges: false,
+        });
+        meanwhile(&mut carrying);
+        let charge = Charge {
+            gate: Arc::new(Gate::new(
+                engine.clone(),
+                Bounds::default(),
+                Arc::new(Account::default()),
+            )),
+            engine: engine.clone(),
+            shelf: shelf.clone(),
+        };
+        let thread = std::thread::spawn(move || run(charge));
+        while carrying.is_busy() {
+            carrying.go_on(&shelf, &keeper, Duration::ZERO);
+            std::thread::yield_now();
+        }
+        drop(carrying);
+        thread.join().unwrap();
+        let blocks = engine.read(0, usize::MAX).unwrap();
+        blocks.iter().flat_map(|b| b.first..b.end()).collect()
+    }
+
+    #[test]
+    fn what_becomes_waiting_or_dead_while_it_is_looked_for_is_left() {
+        let there = after(|carrying| {
+            let mut batch = StateBatch::default();
+            batch.put(state::dead_key("r", 17), "dead");
+            batch.put(state::due_key("r", 23), "due");
+            // not in the volume, gone, and no place of a delivery
+            batch.put(state::dead_key("r", COUNT + 1), "dead");
+            batch.remove(state::dead_key("r", 5));
+            batch.put(state::place_key("r"), 9u64.to_be_bytes());
+            carrying.note(&batch);
+        });
+        assert_eq!(there, [17, 23, COUNT + 1]);
+    }
+
+    #[test]
+    fn a_look_that_is_void_changes_nothing() {
+        let there = after(Carrying::void);
+        assert_eq!(there.len() as u64, COUNT + 1);
+    }
+}

@@ -52,6 +52,8 @@ pub struct Unrouted {
     pub floor: Offset,
 }
 
+/// More are never carried over at once: what is left is listed in memory, 70 bytes each.
+const LEFT_MAX: u64 = 500_000;
 /// After so many deliveries of which most are left, the others are not looked at.
 const SAMPLE: u64 = 4096;
 
@@ -133,7 +135,7 @@ impl Survey {
         };
         let most = match self.merges {
             true => usize::MAX,
-            false => usize::try_from(shelf.spans().count_in(first, end) / PART).unwrap_or(0),
+            false => (shelf.spans().count_in(first, end) / PART).min(LEFT_MAX) as usize,
         };
         let mut found = Found {
             left: BTreeMap::new(),

@@ -358,7 +358,7 @@ fn rewritten_volumes_hold_what_is_left(fresh: Fresh<'_>) {
     assert!(volumes.len() >= 6, "{volumes:?}");
     let is_left = |from: usize, to: usize, b: &Block| {
         let span = volumes[from].first..volumes[to].end;
-        !span.contains(&b.first) || b.first % 3 == 0
+        !span.contains(&b.first) || b.first.is_multiple_of(3)
     };
     // one alone, then it again with two neighbours, of which one has been rewritten too
     let mut left = blocks.clone();

@@ -140,7 +140,7 @@ async fn a_paused_route_of_a_quiet_source_does_not_pin_a_busy_ones_volumes() {
     let newest = subject.engine.volumes().last().unwrap().first;
     subject.settle("r", 60, |_| Outcome::Delivered).await;
     subject.clock.advance(2 * HOUR);
-    let left = |o: &Offset| o % 15 == 0 || *o >= newest;
+    let left = |o: &Offset| o.is_multiple_of(15) || *o >= newest;
     let wanted: BTreeSet<Offset> = (1..=60).filter(left).collect();
     subject
         .keep_house_until("carried over", || subject.readable() == wanted)
@@ -295,7 +295,7 @@ async fn play(steps: Vec<Step>) {
             }
             Step::Rewind(to) => {
                 let to = RewindTo::Offset(to);
-                let _ = subject.log.rewind("r".into(), to, actor()).await;
+                let _ = subject.log.rewind("r", to, actor()).await;
             }
             Step::Advance(minutes) => {
                 subject.clock.advance(Duration::from_secs(60 * minutes));

@@ -2,6 +2,7 @@
 
 mod export;
 mod read;
+#[cfg(feature = "client")]
 mod stat;
 mod upgrade;
 mod verify;
@@ -21,6 +22,7 @@ pub enum Command {
     Verify(verify::Args),
     Export(export::Args),
     Upgrade(upgrade::Args),
+    #[cfg(feature = "client")]
     Stat(stat::Args),
 }
 
@@ -30,6 +32,7 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
         Command::Verify(args) => verify::run(global, args),
         Command::Export(args) => export::run(global, args),
         Command::Upgrade(args) => upgrade::run(global, args),
+        #[cfg(feature = "client")]
         Command::Stat(args) => stat::run(global, args),
     }
 }

@@ -17,6 +17,8 @@ mod failure;
 mod lifeline;
 mod logging;
 mod output;
+#[cfg(all(feature = "receiver", feature = "worker"))]
+mod process;
 mod rundir;
 mod settings;
 #[cfg(feature = "receiver")]

@@ -26,6 +26,8 @@ pub mod schema;
 pub mod send;
 #[cfg(feature = "client")]
 pub mod tail;
+#[cfg(feature = "torture")]
+pub mod torture;
 #[cfg(feature = "client")]
 pub mod undelivered;
 #[cfg(all(feature = "receiver", feature = "worker"))]
@@ -74,6 +76,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Log(command) => log::run(global, &command),
         #[cfg(all(feature = "receiver", feature = "worker"))]
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "torture")]
+        Command::Torture(args) => torture::run(&args),
         Command::Schema(args) => schema::run(global, &args),
         Command::Completions(args) => completions::run(&args),
         #[cfg(all(feature = "receiver", feature = "worker"))]

@@ -67,6 +67,8 @@ pub enum Command {
     Restore(c::restore::Args),
     #[cfg(all(feature = "receiver", feature = "worker"))]
     Bench(c::bench::Args),
+    #[cfg(feature = "torture")]
+    Torture(c::torture::Args),
     Schema(c::schema::Args),
     Completions(c::completions::Args),
     /// A server that `bench` compares with.

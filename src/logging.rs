@@ -14,13 +14,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// What is logged unless `CREEL_LOG` says otherwise: of the layer's file system only trouble.
+const DEFAULT: &str = "info,fuser=warn";
+
 /// Starts logging. The filter is `CREEL_LOG` in the syntax of `RUST_LOG`; default `info`.
 pub fn start(format: LogFormat) {
     let asked = std::env::var("CREEL_LOG").unwrap_or_default();
     let (filter, wrong) = match EnvFilter::try_new(&asked) {
         Ok(filter) if !asked.trim().is_empty() => (filter, None),
-        Ok(_) => (EnvFilter::new("info"), None),
-        Err(error) => (EnvFilter::new("info"), Some(error)),
+        Ok(_) => (EnvFilter::new(DEFAULT), None),
+        Err(error) => (EnvFilter::new(DEFAULT), Some(error)),
     };
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

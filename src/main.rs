@@ -18,6 +18,8 @@ mod lifeline;
 mod logging;
 mod notices;
 mod output;
+#[cfg(all(feature = "receiver", feature = "worker"))]
+mod process;
 mod rundir;
 mod settings;
 #[cfg(feature = "receiver")]

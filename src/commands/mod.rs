@@ -28,6 +28,8 @@ pub mod schema;
 pub mod send;
 #[cfg(feature = "client")]
 pub mod tail;
+#[cfg(feature = "torture")]
+pub mod torture;
 #[cfg(feature = "client")]
 pub mod undelivered;
 #[cfg(all(feature = "receiver", feature = "worker"))]
@@ -78,6 +80,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Restore(args) => restore::run(global, &args),
         #[cfg(all(feature = "receiver", feature = "worker"))]
         Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "torture")]
+        Command::Torture(args) => torture::run(&args),
         Command::Schema(args) => schema::run(global, &args),
         Command::Completions(args) => completions::run(&args),
         #[cfg(all(feature = "receiver", feature = "worker"))]

@@ -31,9 +31,10 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use fuser::{BackgroundSession, Config, MountOption};
+use fuser::{Config, MountOption, Session, SessionUnmounter};
 use parking_lot::Mutex;
 use rustix::io::Errno;
 use rustix::mount::{UnmountFlags, unmount};
@@ -97,7 +98,8 @@ pub struct Cut {
 pub struct Layer {
     at: PathBuf,
     state: Arc<Mutex<State>>,
-    session: Option<BackgroundSession>,
+    /// What unmounts it, and the thread that answers.
+    session: Option<(SessionUnmounter, JoinHandle<io::Result<()>>)>,
 }
 
 impl Layer {
@@ -118,11 +120,14 @@ impl Layer {
         };
         let state = Arc::new(Mutex::new(State::new(disk.0)));
         let served = Served(Arc::clone(&state));
-        let session = fuser::spawn_mount(served, &at, &options()).map_err(failed)?;
+        let mut session = Session::new(served, &at, &options()).map_err(failed)?;
+        let unmounter = session.unmount_callable();
+        let thread = std::thread::Builder::new().name("layer".to_owned());
+        let served = thread.spawn(move || session.run()).map_err(failed)?;
         Ok(Self {
             at,
             state,
-            session: Some(session),
+            session: Some((unmounter, served)),
         })
     }
 
@@ -223,25 +228,22 @@ impl Layer {
     }
 
     fn unmount(&mut self) {
-        let Some(session) = self.session.take() else {
+        let Some((mut unmounter, served)) = self.session.take() else {
             return;
         };
+        // it tries once; a process that was just killed may still close its files
+        let mut gone = unmounter.unmount().is_ok();
         let began = Instant::now();
-        loop {
-            match unmount(&self.at, UnmountFlags::empty()) {
-                Err(Errno::BUSY) if began.elapsed() < CLOSED_WITHIN => {
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {
-                    let _ = session.join();
-                    return;
-                }
-                Err(_) => break,
-            }
+        while !gone && began.elapsed() < CLOSED_WITHIN {
+            std::thread::sleep(Duration::from_millis(2));
+            gone = unmount(&self.at, UnmountFlags::empty()) != Err(Errno::BUSY);
         }
-        // somebody still uses it: the name goes, the rest when they do
-        let _ = unmount(&self.at, UnmountFlags::DETACH);
-        std::mem::forget(session);
+        if gone {
+            let _ = served.join();
+        } else {
+            // somebody still uses it: the name goes, the rest when they do
+            let _ = unmount(&self.at, UnmountFlags::DETACH);
+        }
     }
 }
 

@@ -3,9 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -15,11 +13,11 @@ use creel_common::log::wire::LogView;
 use creel_common::log::{Actor, BackupOrder, BackupStatus, Operate, RouteStatus};
 use creel_receiver::verify::{Registry, SourceKey, SourceKeys, Unsigned, Verifier};
 use http::{HeaderMap, Method};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::report::System;
 use crate::commands::block_on;
-use crate::lifeline;
+use crate::process::Process;
 use crate::rundir::{Addresses, RunDir};
 
 /// Where requests go.
@@ -182,7 +180,7 @@ impl Subject {
         let config = dir.join(CONFIG);
         fs::write(&config, bench.configuration(layout))?;
         let mut subject = Self {
-            server: Process::start(&dir, &command(system, bench.workers))?,
+            server: Process::start(&dir, &config, &command(system, bench.workers))?,
             worker: None,
             run: RunDir::of(None, &config),
             dir,
@@ -205,13 +203,11 @@ impl Subject {
     /// # Errors
     /// With the end of its log, when it does not come back.
     pub fn crash(&mut self) -> anyhow::Result<Duration> {
-        let killed = self.server.child.kill();
-        killed.context("cannot kill the receiver")?;
-        self.server.child.wait()?;
+        self.server.kill()?;
         // where the dead one was bound says nothing of the next one
         self.run.clear();
         let began = Instant::now();
-        self.server = Process::start(&self.dir, &command(self.system, 0))?;
+        self.server = Process::start(&self.dir, &self.dir.join(CONFIG), &command(self.system, 0))?;
         let ready = self.until_ready();
         self.addresses = ready.map_err(|error| self.explain(error))?;
         self.facts().map_err(|error| self.explain(error))?;
@@ -223,7 +219,11 @@ impl Subject {
     /// # Errors
     /// When it cannot be started.
     pub fn start_worker(&mut self) -> anyhow::Result<()> {
-        self.worker = Some(Process::start(&self.dir, &["worker".to_owned()])?);
+        self.worker = Some(Process::start(
+            &self.dir,
+            &self.dir.join(CONFIG),
+            &["worker".to_owned()],
+        )?);
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl Subject {
     /// When it does not end.
     pub fn stop_worker(&mut self) -> anyhow::Result<()> {
         match &mut self.worker {
-            Some(worker) => worker.end(),
+            Some(worker) => worker.end(WITHIN),
             None => Ok(()),
         }
     }
@@ -252,7 +252,7 @@ impl Subject {
             if let Some(addresses) = self.run.addresses()? {
                 return Ok(addresses);
             }
-            if let Some(status) = self.server.child.try_wait()? {
+            if let Some(status) = self.server.ended()? {
                 bail!("the server ended with {status}");
             }
             ensure!(began.elapsed() < WITHIN, "the server is not ready in time");
@@ -276,7 +276,7 @@ impl Subject {
                 .processes()?
                 .and_then(|processes| processes.receiver)
                 .context("there is no receiver")?,
-            _ => self.server.child.id(),
+            _ => self.server.id(),
         };
         Ok(Reading {
             delivered: match self.system {
@@ -347,7 +347,7 @@ impl Subject {
     /// # Errors
     /// When it is gone.
     pub fn memory(&self) -> anyhow::Result<Memory> {
-        Memory::of(self.server.child.id())
+        Memory::of(self.server.id())
     }
 
     /// Its directory.
@@ -372,20 +372,14 @@ impl Subject {
     /// When it does not end.
     pub fn stop(mut self) -> anyhow::Result<()> {
         self.stop_worker()?;
-        self.server.end()
+        self.server.end(WITHIN)
     }
 }
 
 impl Drop for Subject {
     fn drop(&mut self) {
         for process in self.worker.iter_mut().chain([&mut self.server]) {
-            // not yet waited for, so the number is still its own
-            if matches!(process.child.try_wait(), Ok(None)) {
-                process.signal(Signal::TERM);
-                std::thread::sleep(Duration::from_millis(200));
-                let _ = process.child.kill();
-                let _ = process.child.wait();
-            }
+            process.let_go();
         }
         let _ = fs::remove_dir_all(&self.dir);
     }
@@ -399,58 +393,6 @@ fn command(system: System, workers: usize) -> Vec<String> {
         System::Creel | System::Bare => &["receiver"],
     };
     words.iter().map(|&word| word.to_owned()).collect()
-}
-
-/// A child process of this executable.
-struct Process {
-    child: Child,
-    /// It ends when this does: with this process, however that ends.
-    _lifeline: UnixStream,
-}
-
-impl Process {
-    fn start(dir: &Path, arguments: &[String]) -> anyhow::Result<Self> {
-        let (lifeline, theirs) = lifeline::pair()?;
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(arguments)
-            .arg("--supervised")
-            .arg("--config")
-            .arg(dir.join(CONFIG))
-            .env_remove("CREEL_RUN_DIR")
-            .env_remove("CREEL_RECEIVER")
-            .env_remove("CREEL_TOKEN")
-            .env("CREEL_LOG", "warn")
-            .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .context("cannot start this executable")?;
-        lifeline::hand_over_none(&lifeline)?;
-        Ok(Self {
-            child,
-            _lifeline: lifeline,
-        })
-    }
-
-    fn end(&mut self) -> anyhow::Result<()> {
-        self.signal(Signal::TERM);
-        let began = Instant::now();
-        while self.child.try_wait()?.is_none() {
-            ensure!(began.elapsed() < WITHIN, "the server does not end");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Ok(())
-    }
-
-    fn signal(&self, signal: Signal) {
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, signal);
-        }
-    }
 }
 
 /// Resident memory of a process, in bytes.

@@ -6,12 +6,12 @@
 
 mod archive;
 mod event;
-mod ledger;
+pub mod ledger;
 mod report;
 mod scene;
 mod sender;
 mod service;
-mod sink;
+pub mod sink;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -361,7 +361,11 @@ async fn reprocess(log: &dyn Operate, dead: &[RouteStatus]) -> anyhow::Result<Ve
     Ok(done)
 }
 
-async fn read_log(log: &dyn Operate) -> anyhow::Result<Vec<Logged>> {
+/// Everything in a log, as an operator can read it.
+///
+/// # Errors
+/// When the receiver does not answer.
+pub async fn read_log(log: &dyn Operate) -> anyhow::Result<Vec<Logged>> {
     let mut all = Vec::new();
     let mut from = None;
     loop {

@@ -35,6 +35,7 @@ pub struct Sink {
     ailment: Ailment,
     ill: AtomicBool,
     failed: AtomicU64,
+    arrivals: AtomicU64,
     /// By route, then by delivery: the digests of the bodies that came.
     taken: Mutex<HashMap<String, Arrivals>>,
 }
@@ -57,6 +58,7 @@ impl Sink {
             ailment,
             ill: AtomicBool::new(true),
             failed: AtomicU64::new(0),
+            arrivals: AtomicU64::new(0),
             taken: Mutex::default(),
         });
         tokio::spawn(serve(sink.clone(), listener));
@@ -77,6 +79,11 @@ impl Sink {
     pub fn taken(&self, route: &str) -> Arrivals {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         taken.get(route).cloned().unwrap_or_default()
+    }
+
+    /// How often anything was taken.
+    pub fn arrivals(&self) -> u64 {
+        self.arrivals.load(Ordering::Relaxed)
     }
 
     /// Whether a picky sink rejects this body while it is ill.
@@ -104,6 +111,7 @@ impl Sink {
             .entry(id.to_owned())
             .or_default()
             .push(digest);
+        self.arrivals.fetch_add(1, Ordering::Relaxed);
         StatusCode::OK
     }
 }

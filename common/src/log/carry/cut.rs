@@ -168,7 +168,11 @@ mod tests {
     use crate::time::Timestamp;
 
     fn entry(offset: Offset, body: usize) -> Entry {
-        let source = if offset.is_multiple_of(2) { "even" } else { "odd" };
+        let source = if offset.is_multiple_of(2) {
+            "even"
+        } else {
+            "odd"
+        };
         let at = Timestamp(1000 + offset);
         let delivery = sample::delivery(source, vec![offset as u8; body], at);
         Entry {

@@ -14,8 +14,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged unless `CREEL_LOG` says otherwise: of the layer's file system only trouble.
-const DEFAULT: &str = "info,fuser=warn";
+/// What is logged unless `CREEL_LOG` says otherwise: nothing of what the library of the layer's file system says: a
+/// process that is killed leaves it without an answer to send.
+const DEFAULT: &str = "info,fuser=off";
 
 /// Starts logging. The filter is `CREEL_LOG` in the syntax of `RUST_LOG`; default `info`.
 pub fn start(format: LogFormat) {

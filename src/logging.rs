@@ -14,8 +14,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// What is logged unless `CREEL_LOG` says otherwise: nothing of what the library of the layer's file system says: a
-/// process that is killed leaves it without an answer to send.
+/// What is logged unless `CREEL_LOG` says otherwise. The library under the layer's file system is
+/// silent: a process that is killed leaves it with an answer that it cannot send.
 const DEFAULT: &str = "info,fuser=off";
 
 /// Starts logging. The filter is `CREEL_LOG` in the syntax of `RUST_LOG`; default `info`.

@@ -25,6 +25,9 @@ const GENERATION: Generation = Generation(0);
 /// No handle says more than the file's number.
 const HANDLE: FileHandle = FileHandle(0);
 const BLOCK_BYTES: u32 = 4096;
+/// Nothing is cached, and closing asks nothing: a process that serves a layer and has a file on it
+/// open could not end, because it would wait for its own answer.
+const FILE_FLAGS: FopenFlags = FopenFlags::FOPEN_DIRECT_IO.union(FopenFlags::FOPEN_NOFLUSH);
 
 /// A disk as `fuser` serves it.
 pub(super) struct Served(pub(super) Arc<Mutex<State>>);
@@ -241,19 +244,13 @@ impl Filesystem for Served {
             attributes(state, ino)
         });
         match created {
-            Ok(found) => reply.created(
-                &REMEMBERED,
-                &found,
-                GENERATION,
-                HANDLE,
-                FopenFlags::FOPEN_DIRECT_IO,
-            ),
+            Ok(found) => reply.created(&REMEMBERED, &found, GENERATION, HANDLE, FILE_FLAGS),
             Err(error) => reply.error(error),
         }
     }
 
     fn open(&self, _: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
-        self.opened(reply, ino, FopenFlags::FOPEN_DIRECT_IO);
+        self.opened(reply, ino, FILE_FLAGS);
     }
 
     fn read(

@@ -93,7 +93,7 @@ pub struct Cut {
     pub left: Left,
 }
 
-/// A mounted disk; unmounted when dropped.
+/// A mounted disk; unmounted when dropped, which waits a while for processes to close their files.
 #[derive(Debug)]
 pub struct Layer {
     at: PathBuf,

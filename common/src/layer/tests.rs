@@ -347,3 +347,42 @@ fn what_is_left_can_be_written_elsewhere() {
     let written = into.path().join("left/dir/file");
     assert_eq!(fs::read(written).unwrap(), b"bytes");
 }
+
+#[test]
+#[allow(
+    clippy::zombie_processes,
+    reason = "one that cannot end cannot be waited for"
+)]
+fn a_process_that_has_a_file_open_on_its_own_layer_can_end() {
+    let Some(disk) = Mounted::new("ending") else {
+        return;
+    };
+    drop(disk);
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "--ignored", "layer::tests::child_ends"])
+        .env("CREEL_TEST_DIR", dir.path())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    let mut ended = None;
+    while ended.is_none() && began.elapsed() < Duration::from_secs(20) {
+        std::thread::sleep(Duration::from_millis(5));
+        ended = child.try_wait().unwrap();
+    }
+    // the file system of a process that has gone
+    let _ = unmount(dir.path(), UnmountFlags::DETACH);
+    assert!(ended.is_some_and(|status| status.success()), "{ended:?}");
+}
+
+#[test]
+#[ignore = "run by a_process_that_has_a_file_open_on_its_own_layer_can_end"]
+fn child_ends() {
+    let dir = PathBuf::from(std::env::var_os("CREEL_TEST_DIR").unwrap());
+    // of a lower number than the device of the layer, so that it is closed while that is open
+    let low = File::open("/dev/null").unwrap();
+    let layer = Layer::mount(&dir, Disk::empty()).unwrap();
+    drop(low);
+    std::mem::forget(File::create(dir.join("file")).unwrap());
+    std::mem::forget(layer);
+}

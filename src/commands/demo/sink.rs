@@ -82,6 +82,7 @@ impl Sink {
     }
 
     /// How often anything was taken.
+    #[cfg(feature = "torture")]
     pub fn arrivals(&self) -> u64 {
         self.arrivals.load(Ordering::Relaxed)
     }

@@ -436,8 +436,7 @@ impl Opening {
         let mut damage = None;
         // one of another size, or that says to hold what another holds, may be damaged or another's
         let is_held = self.held.cover(footer.first, footer.end);
-        let is_as_sealed = (footer.db_bytes..=footer.db_bytes + GROWS_BY).contains(&db_bytes);
-        if !is_as_sealed || is_held {
+        if is_held || !is_as_sealed(dir, name, footer, db_bytes)? {
             tracing::warn!(
                 volume = number,
                 "not as it was when it was sealed; reading it"
@@ -632,6 +631,24 @@ impl Sealed {
             end: footer.end,
             bytes: size("db") + size(index::FILE),
         }
+    }
+}
+
+/// Whether the database of a sealed volume is the one that was sealed, as far as its size tells and,
+/// if it has grown a little since, what its index says of it.
+fn is_as_sealed(
+    dir: &Path,
+    name: VolumeName,
+    footer: Footer,
+    db_bytes: u64,
+) -> Result<bool, EngineError> {
+    if !(footer.db_bytes + 1..=footer.db_bytes + GROWS_BY).contains(&db_bytes) {
+        return Ok(db_bytes == footer.db_bytes);
+    }
+    match Volume::open(dir, name) {
+        Ok(volume) => Ok(volume.fits_its_index()),
+        Err(OpenError::Damaged(_)) => Ok(false),
+        Err(OpenError::Failed(e)) => Err(e),
     }
 }
 

@@ -141,6 +141,12 @@ async fn full_disk(
     }
     if dice.random() {
         stand.fill(0)?;
+        if stand.until_receiver_ends(SEEN_WITHIN).await.is_err() {
+            // all that it had to write found room in what the log has already
+            senders.until_one_more_refused(SEEN_WITHIN).await?;
+            stand.empty()?;
+            return Ok(Over::now());
+        }
         return ends_with_74(stand, "a full disk").await;
     }
     stand.fill(Stand::RESERVE_BYTES / 2)?;

@@ -105,10 +105,11 @@ impl Drain {
         let mut polls: JoinSet<Ended> = JoinSet::new();
         let mut sent = 0_u64;
         while !self.stop.soon.is_cancelled() {
-            loop {
-                let asked = self.wants(&turns);
+            let looked_at = loop {
+                let now = Instant::now();
+                let asked = self.wants(&turns, now);
                 if asked.is_empty() {
-                    break;
+                    break now;
                 }
                 sent += 1;
                 for (at, _) in &asked {
@@ -117,11 +118,11 @@ impl Drain {
                 let request = self.request(sent, began, &asked);
                 let lanes = asked.into_iter().map(|(at, _)| at).collect();
                 polls.spawn(poll(Arc::clone(&receiver), request, lanes));
-            }
+            };
             tokio::select! {
                 () = self.stop.soon.cancelled() => break,
                 () = self.freed.notified() => {}
-                () = sleep_until(next_turn(&turns)) => {}
+                () = sleep_until(next_turn(&turns, looked_at)) => {}
                 Some(ended) = polls.join_next() => take_turns(&mut turns, ended),
             }
         }
@@ -149,8 +150,7 @@ impl Drain {
     }
 
     /// The lanes that have room and whose turn it is; no more than one request may name.
-    fn wants(&self, turns: &[Turn]) -> Vec<(usize, Want)> {
-        let now = Instant::now();
+    fn wants(&self, turns: &[Turn], now: Instant) -> Vec<(usize, Want)> {
         let ready = |turn: &Turn| matches!(turn, Turn::From(from) if *from <= now);
         let mut wants = Vec::new();
         for (at, lane) in self.lanes.iter().enumerate() {
@@ -198,8 +198,9 @@ fn until_beat(elapsed: Duration) -> Duration {
     (BEAT - into).max(WAIT_MIN)
 }
 
-fn next_turn(turns: &[Turn]) -> Option<Instant> {
-    let now = Instant::now();
+/// The first turn that had not come when [`Drain::wants`] looked at `now`: one that came since then is
+/// not to be missed.
+fn next_turn(turns: &[Turn], now: Instant) -> Option<Instant> {
     turns
         .iter()
         .filter_map(|turn| match turn {
@@ -421,6 +422,17 @@ mod tests {
         assert_eq!(again_after(25).await, 0);
         assert_eq!(again_after(24).await, GATHER.as_millis());
         assert!(again_after(0).await >= MEET_EARLY.as_millis());
+    }
+
+    #[test]
+    fn every_turn_that_was_too_late_when_it_was_looked_at_is_waited_for() {
+        let looked_at = Instant::now();
+        let after = |nanos| looked_at + Duration::from_nanos(nanos);
+        let first = |turns: &[Turn]| next_turn(turns, looked_at);
+        assert_eq!(first(&[Turn::Polled, Turn::From(looked_at)]), None);
+        // has come by now, and was asked for by nobody
+        let turns = [Turn::From(after(7)), Turn::From(after(1)), Turn::Polled];
+        assert_eq!(first(&turns), Some(after(1)));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::ids::Offset;
 
 /// It rests this many times as long as it worked.
-const REST: u32 = 6;
+const REST: u32 = 9;
 /// No rest is longer, so that a slow target does not make it stand still.
 const REST_MAX: Duration = Duration::from_secs(2);
 

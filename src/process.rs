@@ -31,12 +31,16 @@ impl Process {
     /// # Errors
     /// When it cannot be started.
     pub fn start(dir: &Path, config: &Path, arguments: &[String]) -> anyhow::Result<Self> {
-        let (lifeline, theirs) = lifeline::pair()?;
-        let log = fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(dir.join("log"))?;
-        let child = Command::new(std::env::current_exe()?)
+        Self::spawn(dir, Self::command(config, arguments)?)
+    }
+
+    /// What [`Process::start`] starts, for [`Process::spawn`].
+    ///
+    /// # Errors
+    /// When this executable is not to be found.
+    pub fn command(config: &Path, arguments: &[String]) -> anyhow::Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
             .args(arguments)
             .arg("--supervised")
             .arg("--config")
@@ -44,7 +48,21 @@ impl Process {
             .env_remove("CREEL_RUN_DIR")
             .env_remove("CREEL_RECEIVER")
             .env_remove("CREEL_TOKEN")
-            .env("CREEL_LOG", "warn")
+            .env("CREEL_LOG", "warn");
+        Ok(command)
+    }
+
+    /// Starts a [`Process::command`] that something was added to.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn(dir: &Path, mut command: Command) -> anyhow::Result<Self> {
+        let (lifeline, theirs) = lifeline::pair()?;
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(dir.join("log"))?;
+        let child = command
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .stderr(log)

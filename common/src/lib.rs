@@ -23,3 +23,5 @@ pub mod testkit;
 pub mod time;
 #[cfg(feature = "remote")]
 pub mod tls;
+#[cfg(feature = "layer")]
+pub mod wall;

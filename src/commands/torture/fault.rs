@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
+use creel_common::ids::Offset;
 use creel_common::layer::Step;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -10,7 +11,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::senders::Senders;
-use super::stand::{DISK_FAILED, Ground, LEASE, Stand};
+use super::stand::{DISK_FAILED, Ground, LEASE, LOOK_EVERY, Stand};
 
 /// One in so many kills comes right after a start.
 const SOON_ONE_IN: u32 = 3;
@@ -27,6 +28,10 @@ const STEPS_MAX: u64 = 400;
 const CUT_WITHIN: Duration = Duration::from_secs(3);
 /// A sync within so many fails.
 const SYNCS_MAX: u64 = 40;
+/// What the wall clock is set to, in the words of libfaketime.
+const CLOCKS: [&str; 4] = ["+1h", "-1h", "+1d", "-1d"];
+/// For longer than it takes until it is looked what retention may remove.
+const CLOCK_SET_FOR: Duration = Duration::from_secs(6);
 
 /// What is done to creel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -40,6 +45,8 @@ pub enum Fault {
     Freeze,
     /// The disk is full, or fuller than log.reserve allows, and has room again
     FullDisk,
+    /// The wall clock is set by an hour or a day, and set right again
+    SetClock,
     /// A sync fails: nothing more may be acknowledged, and the receiver has to end with 74
     FailedSync,
     /// Power is cut: of what was not synced an arbitrary part is gone
@@ -63,6 +70,11 @@ impl Fault {
         matches!(self, Self::FailedSync | Self::PowerCut)
     }
 
+    /// Whether it takes a wall clock of ours.
+    pub fn needs_wall(self) -> bool {
+        self == Self::SetClock
+    }
+
     /// Does it, and answers how long it took until all was well again: a further delivery was
     /// acknowledged, and one arrived.
     ///
@@ -81,6 +93,7 @@ impl Fault {
             Self::KillWorker => kill_worker(stand, dice).await?,
             Self::Freeze => freeze(stand, dice).await?,
             Self::FullDisk => full_disk(stand, senders, dice).await?,
+            Self::SetClock => set_clock(stand, senders, dice).await?,
             Self::FailedSync => failed_sync(stand, dice).await?,
             Self::PowerCut => power_cut(stand, dice).await?,
         };
@@ -130,7 +143,8 @@ async fn freeze(stand: &mut Stand, dice: &mut StdRng) -> anyhow::Result<Over> {
     Ok(Over::now())
 }
 
-/// Below the reserve intake stops and comes back by itself; without any room a write fails.
+/// Below the reserve settled history gives way, then intake stops, and comes back by itself; without any
+/// room a write fails.
 async fn full_disk(
     stand: &mut Stand,
     senders: &Senders,
@@ -149,10 +163,23 @@ async fn full_disk(
         }
         return ends_with_74(stand, "a full disk").await;
     }
+    let (first, refused) = (first_offset(stand).await?, senders.refused());
     stand.fill(Stand::RESERVE_BYTES / 2)?;
-    senders.until_one_more_refused(SEEN_WITHIN).await?;
+    let began = Over::now();
+    while senders.refused() == refused && first_offset(stand).await? == first {
+        ensure!(
+            began.elapsed() < SEEN_WITHIN,
+            "below log.reserve neither settled history gives way nor is anything refused"
+        );
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
     stand.empty()?;
     Ok(Over::now())
+}
+
+/// Of what the log still has.
+async fn first_offset(stand: &Stand) -> anyhow::Result<Offset> {
+    Ok(stand.log()?.facts().await?.first)
 }
 
 /// Nobody's disk is filled up: the reserve is set above what is free.
@@ -164,6 +191,32 @@ async fn reserve_above_what_is_free(stand: &mut Stand, senders: &Senders) -> any
     stand.stop_receiver()?;
     stand.configure(Stand::RESERVE_BYTES)?;
     start(stand).await
+}
+
+/// Deliveries go on, and none is removed for its age: retention is an hour, and none has passed.
+async fn set_clock(
+    stand: &mut Stand,
+    senders: &Senders,
+    dice: &mut StdRng,
+) -> anyhow::Result<Over> {
+    stand.restart_under(Some(stand.new_wall()?)).await?;
+    let first = first_offset(stand).await?;
+    let clock = CLOCKS[dice.random_range(0..CLOCKS.len())];
+    for to in [clock, "+0"] {
+        stand.wall()?.set(to)?;
+        tokio::time::sleep(CLOCK_SET_FOR).await;
+        senders.until_one_more_than(senders.acked()).await?;
+        stand.until_one_more_arrives().await?;
+    }
+    let now = first_offset(stand).await?;
+    ensure!(
+        now == first,
+        "the clock was set by {clock}, and deliveries {first} to {} were removed",
+        now - 1
+    );
+    let over = Over::now();
+    stand.restart_under(None).await?;
+    Ok(over)
 }
 
 async fn failed_sync(stand: &mut Stand, dice: &mut StdRng) -> anyhow::Result<Over> {

@@ -15,6 +15,7 @@
 
 mod fault;
 mod machine;
+mod means;
 mod report;
 mod round;
 mod senders;
@@ -25,13 +26,13 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use creel_common::layer::Layer;
 use indicatif::ProgressBar;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use self::fault::Fault;
 use self::machine::Machine;
+use self::means::Means;
 use self::report::Report;
 use self::round::Round;
 use self::stand::Ground;
@@ -43,9 +44,10 @@ use crate::stop::Signals;
 ///
 /// Starts a receiver and workers of its own in a temporary directory, sends signed deliveries from
 /// many senders that write down what they are told, and plays faults in random order: processes
-/// killed with -9 and frozen, a disk that is full, and, where FUSE is there, power cuts and failed
-/// syncs. After each it reconciles: everything answered with 2xx is in the log byte for byte, once,
-/// and reached the destination. Ends with PASS and 0, or FAIL and 1.
+/// killed with -9 and frozen, a disk that is full, where libfaketime is there a wall clock that is
+/// set, and where FUSE is there power cuts and failed syncs. After each it reconciles: everything
+/// answered with 2xx is in the log byte for byte, once, and reached the destination. Ends with PASS
+/// and 0, or FAIL and 1.
 ///
 /// Power cuts and failed syncs are played on a file system in memory that keeps only what was
 /// synced; the other faults on the disk itself as well. Whether the disk keeps what it says it has
@@ -125,18 +127,18 @@ async fn torture(args: &Args, dir: &Path) -> anyhow::Result<Report> {
     creel_common::tls::install_provider();
     let seed = args.seed.unwrap_or_else(rand::random);
     let (began, time) = (Instant::now(), args.time());
-    let no_layer = Layer::probe().err().map(|why| why.to_string());
-    let mut report = Report::new(seed, Machine::of(dir), &args.faults(), no_layer.as_deref());
-    let grounds = grounds(&args.faults(), no_layer.is_none());
+    let (asked, means) = (args.faults(), Means::look());
+    let mut report = Report::new(seed, Machine::of(dir), &asked, &means);
+    let (faults, lacking) = playable(&asked, &means);
+    ensure!(
+        !faults.is_empty(),
+        "none of these faults can be played here: {lacking}"
+    );
+    let grounds = grounds(&faults, means.no_layer.is_none());
     ensure!(
         !args.control || grounds.contains(&Ground::Layer),
         "--control needs the layer: {}",
-        no_layer.unwrap_or_else(|| "none of these faults is played on it".to_owned())
-    );
-    ensure!(
-        !grounds.is_empty(),
-        "none of these faults can be played here: {}",
-        no_layer.unwrap_or_default()
+        means.no_layer.unwrap_or_default()
     );
     let bar = progress(time.as_secs(), "torture");
     let mut dice = StdRng::seed_from_u64(seed);
@@ -149,7 +151,7 @@ async fn torture(args: &Args, dir: &Path) -> anyhow::Result<Report> {
         let mut round = Round::begin(&at, ground, !args.control, &mut dice).await?;
         let told = |report: &Report, what: &str| tell(&bar, began, report, what);
         let ended = round
-            .play(&args.faults(), began + time, &mut report, &mut dice, &told)
+            .play(&faults, began + time, &mut report, &mut dice, &told)
             .await;
         if let Err(error) = ended {
             report
@@ -167,6 +169,15 @@ async fn torture(args: &Args, dir: &Path) -> anyhow::Result<Report> {
     bar.finish_and_clear();
     report.finish(began.elapsed());
     Ok(report)
+}
+
+/// The faults that can be played, and why the others cannot.
+fn playable(asked: &[Fault], means: &Means) -> (Vec<Fault>, String) {
+    let lacks = |fault: &&Fault| means.lacks(**fault).is_some();
+    let (lacking, faults): (Vec<Fault>, Vec<Fault>) = asked.iter().partition(lacks);
+    let mut why: Vec<&str> = lacking.iter().filter_map(|f| means.lacks(*f)).collect();
+    why.dedup();
+    (faults, why.join("; "))
 }
 
 /// The layer first: most faults can be played there.
@@ -216,6 +227,13 @@ mod tests {
         assert_eq!(cuts, [Fault::PowerCut]);
         assert_eq!(grounds(&cuts, true), [Ground::Layer]);
         assert!(grounds(&cuts, false).is_empty());
+        let means = Means {
+            no_layer: Some("no FUSE".into()),
+            no_wall: None,
+        };
+        assert_eq!(playable(&cuts, &means), (vec![], "no FUSE".into()));
+        let clock = args(&["--only", "set-clock,power-cut"]).faults();
+        assert_eq!(playable(&clock, &means).0, [Fault::SetClock]);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::fault::Fault;
 use super::machine::Machine;
+use super::means::Means;
 use super::senders::Books;
 use super::stand::Ground;
 use crate::commands::receiver::VERSION;
@@ -60,13 +61,13 @@ pub struct Report {
 }
 
 impl Report {
-    /// Nothing played yet. `no_layer` says why there is none.
-    pub fn new(seed: u64, machine: Machine, faults: &[Fault], no_layer: Option<&str>) -> Self {
+    /// Nothing played yet.
+    pub fn new(seed: u64, machine: Machine, faults: &[Fault], means: &Means) -> Self {
         let row = |&fault: &Fault| Row {
             fault,
             played: 0,
             recovery_ms_max: None,
-            left_out: no_layer.filter(|_| fault.needs_layer()).map(str::to_owned),
+            left_out: means.lacks(fault).map(str::to_owned),
         };
         Self {
             pass: false,
@@ -199,8 +200,12 @@ mod tests {
 
     fn report() -> Report {
         let machine = Machine::of(std::path::Path::new("/"));
-        let faults = [Fault::KillReceiver, Fault::PowerCut];
-        let mut report = Report::new(1, machine, &faults, Some("no FUSE"));
+        let faults = [Fault::KillReceiver, Fault::PowerCut, Fault::SetClock];
+        let means = Means {
+            no_layer: Some("no FUSE".into()),
+            no_wall: Some("no clock".into()),
+        };
+        let mut report = Report::new(1, machine, &faults, &means);
         report.acked = 10;
         report
     }
@@ -227,5 +232,6 @@ mod tests {
         let report = report();
         assert!(report.faults[0].left_out.is_none());
         assert!(text(&report).contains("left out: no FUSE"));
+        assert!(text(&report).contains("left out: no clock"));
     }
 }

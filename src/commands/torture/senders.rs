@@ -134,6 +134,11 @@ impl Senders {
         self.shared.acked.load(Ordering::Relaxed)
     }
 
+    /// How often one was refused with 503.
+    pub fn refused(&self) -> u64 {
+        self.shared.refused.load(Ordering::Relaxed)
+    }
+
     /// What they know now.
     pub fn books(&self) -> Books {
         self.shared.books().clone()
@@ -157,9 +162,8 @@ impl Senders {
     /// # Errors
     /// When none is in time.
     pub async fn until_one_more_refused(&self, within: Duration) -> anyhow::Result<()> {
-        let count = || self.shared.refused.load(Ordering::Relaxed);
-        let (began, before) = (Instant::now(), count());
-        while count() == before {
+        let (began, before) = (Instant::now(), self.refused());
+        while self.refused() == before {
             ensure!(
                 began.elapsed() < within,
                 "a receiver without room does not refuse with 503"

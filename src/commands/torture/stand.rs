@@ -12,6 +12,7 @@ use anyhow::{Context, bail, ensure};
 use creel_common::config::Role;
 use creel_common::layer::{Cut, Disk, Layer};
 use creel_common::log::remote::RemoteLog;
+use creel_common::wall::Wall;
 use rustix::process::Signal;
 use serde::Serialize;
 
@@ -34,7 +35,7 @@ const LAYER_BYTES: u64 = 1 << 40;
 /// A start or a stop that takes longer has failed.
 const WITHIN: Duration = Duration::from_secs(30);
 /// Between two looks.
-const LOOK_EVERY: Duration = Duration::from_millis(5);
+pub const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// What the log is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -65,6 +66,8 @@ pub struct Stand {
     receiver: Option<Process>,
     workers: Vec<Process>,
     layer: Option<Layer>,
+    /// The wall clock of what is started, if it is not the machine's.
+    wall: Option<Wall>,
     /// Whether syncs on the layer do anything.
     believe: bool,
     run: RunDir,
@@ -103,6 +106,7 @@ impl Stand {
             receiver: None,
             workers: Vec::new(),
             layer: None,
+            wall: None,
             believe,
             secret: hex::encode(rand::random::<[u8; 32]>()),
             destination,
@@ -156,19 +160,21 @@ impl Stand {
     /// # Errors
     /// When it cannot be written.
     pub fn configure(&self, reserve_bytes: u64) -> anyhow::Result<()> {
-        // small volumes, so that they roll over; nobody's delivery dies of what is done to workers
+        // small volumes, so that they roll over; a retention that a wall clock can jump over; nobody's
+        // delivery dies of what is done to workers
         let text = format!(
             r#"[receiver]
 listen  = "{}"
 private = "{}"
 
 [log]
-path     = "disk/data"
-reserve  = "{reserve_bytes}B"
-volume   = "4MiB"
-attempts = "1MiB"
-lease    = "{}ms"
-lost_max = 1000
+path      = "disk/data"
+reserve   = "{reserve_bytes}B"
+volume    = "4MiB"
+attempts  = "1MiB"
+retention = "1h"
+lease     = "{}ms"
+lost_max  = 1000
 
 [sources.{SOURCE}]
 provider = "github"
@@ -201,7 +207,11 @@ breaker     = {{ failures = 0 }}
 
     fn start(&self, words: &[&str]) -> anyhow::Result<Process> {
         let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-        Process::start(&self.dir, &self.config(), &words)
+        let mut command = Process::command(&self.config(), &words)?;
+        if let Some(wall) = &self.wall {
+            wall.over(&mut command);
+        }
+        Process::spawn(&self.dir, command)
     }
 
     /// Starts the receiver and does not wait for anything.
@@ -309,6 +319,38 @@ breaker     = {{ failures = 0 }}
         self.workers[which].kill()?;
         self.workers[which] = self.start(&["worker"])?;
         Ok(())
+    }
+
+    /// Starts everything again, in order, under a wall clock that can be set, or without.
+    ///
+    /// # Errors
+    /// When it does not stop or start.
+    pub async fn restart_under(&mut self, wall: Option<Wall>) -> anyhow::Result<()> {
+        self.wall = wall;
+        self.stop_receiver()?;
+        self.start_receiver()?;
+        self.until_ready().await?;
+        for which in 0..self.workers() {
+            self.workers[which].end(WITHIN)?;
+            self.workers[which] = self.start(&["worker"])?;
+        }
+        Ok(())
+    }
+
+    /// A wall clock of its own, for [`Stand::restart_under`].
+    ///
+    /// # Errors
+    /// When there is no libfaketime.
+    pub fn new_wall(&self) -> anyhow::Result<Wall> {
+        Wall::new(self.dir.join("wall")).context("cannot make a wall clock")
+    }
+
+    /// The wall clock that everything runs under.
+    ///
+    /// # Errors
+    /// When that is the machine's.
+    pub fn wall(&self) -> anyhow::Result<&Wall> {
+        self.wall.as_ref().context("the clock is the machine's")
     }
 
     /// Signals a worker or, beyond them, the receiver.

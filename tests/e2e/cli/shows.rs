@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use creel_common::layer::Layer;
+use creel_common::wall::Wall;
 
 use crate::faults::alone;
 use crate::harness::{Process, Site};
@@ -103,13 +104,17 @@ async fn the_torture_plays_every_fault_and_loses_nothing() {
     assert!(number("acked") > 200, "hardly any load: {report}");
     assert!(number("refused") > 0 && number("slowest_start_ms") > 0);
     let faults = report["faults"].as_array().unwrap();
-    assert_eq!(faults.len(), 6, "{report}");
-    let no_layer = Layer::probe().is_err();
+    assert_eq!(faults.len(), 7, "{report}");
+    let (no_layer, no_wall) = (Layer::probe().is_err(), Wall::library().is_none());
     for fault in faults {
         let (name, played) = (fault["fault"].as_str(), fault["played"].as_u64());
         let left_out = fault["left_out"].is_string();
-        let needs_layer = matches!(name, Some("power-cut" | "failed-sync"));
-        assert_eq!(left_out, no_layer && needs_layer, "{fault}");
+        let expected = match name {
+            Some("power-cut" | "failed-sync") => no_layer,
+            Some("set-clock") => no_wall,
+            _ => false,
+        };
+        assert_eq!(left_out, expected, "{fault}");
         assert_eq!(played == Some(0), left_out, "{fault}");
         assert_eq!(fault["recovery_ms_max"].is_u64(), !left_out, "{fault}");
     }

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::alone;
 use super::audit::audit;
-use crate::harness::{Answer, Arrival, Load, Marker, Process, Sink, Site, Sizes, Wall, eventually};
+use crate::harness::{Answer, Arrival, Load, Marker, Process, Sink, Site, Sizes, eventually, wall_or_left_out};
 
 const SOON: Duration = Duration::from_secs(30);
 /// So many deliveries fail once, and wait up to [`PAUSE`].
@@ -61,11 +61,12 @@ async fn a_wall_clock_that_is_set_by_a_day_makes_no_storm_and_loses_nothing() {
             sink.address()
         ),
     );
-    let Some(wall) = Wall::or_left_out("a wall clock that is set", &site) else {
+    let Some(wall) = wall_or_left_out("a wall clock that is set", &site) else {
         return;
     };
     let addresses = site.path(".creel/addresses.json");
-    let command = wall.over(site.creel(&["up", "--workers", "2"]));
+    let mut command = site.creel(&["up", "--workers", "2"]);
+    wall.over(&mut command);
     let mut up = Process::start("creel up", command, false).await;
     let public = eventually("addresses", SOON, async || {
         let text = std::fs::read(&addresses).ok()?;
@@ -90,7 +91,7 @@ async fn a_wall_clock_that_is_set_by_a_day_makes_no_storm_and_loses_nothing() {
     let expected = FAIL as usize * LOOK.as_secs() as usize / PAUSE.as_secs() as usize;
     for set in ["+1h", "+0", "-1h", "+1d", "-1d", "+0"] {
         let (before, came) = (again(&sink), sink.count());
-        wall.set(set);
+        wall.set(set).expect("a file in our own directory");
         tokio::time::sleep(LOOK).await;
         let tried = again(&sink) - before;
         println!("clock {set}: {tried} of {FAIL} tried again in {LOOK:?}, {expected} expected");

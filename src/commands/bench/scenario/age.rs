@@ -15,7 +15,8 @@ use crate::output::count;
 ///
 /// All but those few are delivered to files and are retained for a second. Volumes of which only
 /// they are left are emptied by carrying them over, so that the disk holds about what is left, the
-/// receiver's memory does not grow, and it takes the last deliveries as fast as the first.
+/// receiver's memory does not grow, and it takes the last deliveries as fast as the first. A million
+/// idempotency keys are kept, so that it is not their number that grows: `bench keys` is about that.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// How many deliveries
@@ -40,7 +41,9 @@ const TIMES_LEFT_MAX: f64 = 3.0;
 const VOLUMES_MAX: f64 = 3.0;
 /// Least share of the first part's speed.
 const SHARE_MIN: f64 = 0.9;
-/// Most memory that comes on top from the second part to the last.
+/// Idempotency keys that are kept, about as many as the first part of the default brings.
+const KEYS_MAX: u64 = 1_000_000;
+/// Most memory that comes on top from the first quarter of the parts to the last.
 const MEMORY_BYTES_MAX: f64 = 50e6;
 /// Housekeeping that takes longer does not come.
 const HOUSEKEEPING_MAX: Duration = Duration::from_secs(180);
@@ -97,7 +100,8 @@ pub fn run(args: &Args) -> anyhow::Result<()> {
 
 fn routes(failing: std::net::SocketAddr) -> String {
     format!(
-        "[destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
+        "[dedupe]\nkeys_max = {KEYS_MAX}\n\n\
+         [destinations.out]\ntype = \"file\"\npath = \"out\"\n\n\
          [destinations.sink]\ntype = \"http\"\nurl = \"http://{failing}/\"\n\
          allow = [\"127.0.0.0/8\"]\n\n\
          [[routes]]\nsource = \"bench\"\ndestination = \"out\"\nmatch = {{ event = [\"push\"] }}\n\n\
@@ -240,6 +244,12 @@ fn report(
     speed(parts, findings);
     memory(parts, findings);
     findings.note(
+        "memory_peak_bytes",
+        "at its peak, while a volume is emptied",
+        number(subject.memory()?.peak),
+        Unit::Bytes,
+    );
+    findings.note(
         "lost",
         "lost",
         number(subject.facts()?.gaps.len() as u64),
@@ -249,14 +259,17 @@ fn report(
     Ok(())
 }
 
-fn speed(parts: &[Part], findings: &mut Findings) {
-    // single parts vary with whatever else the machine does
+/// What is typical of the first and of the last quarter of the parts: single ones vary with whatever
+/// else the machine and the receiver do.
+fn quarters(parts: &[Part], of: impl Fn(&Part) -> f64) -> (f64, f64) {
     let quarter = (parts.len() / 4).max(1);
-    let rate = |parts: &[Part]| median(parts.iter().map(|part| part.rate).collect());
-    let (first, last) = (
-        rate(&parts[..quarter]),
-        rate(&parts[parts.len() - quarter..]),
-    );
+    let typical = |parts: &[Part]| median(parts.iter().map(&of).collect());
+    let last = &parts[parts.len() - quarter..];
+    (typical(&parts[..quarter]), typical(last))
+}
+
+fn speed(parts: &[Part], findings: &mut Findings) {
+    let (first, last) = quarters(parts, |part| part.rate);
     findings.note(
         "first_per_second",
         "acknowledged per second, first quarter of the parts",
@@ -269,14 +282,14 @@ fn speed(parts: &[Part], findings: &mut Findings) {
 }
 
 fn memory(parts: &[Part], findings: &mut Findings) {
-    let (early, last) = (parts[1].memory, parts[parts.len() - 1].memory);
+    let (first, last) = quarters(parts, |part| part.memory);
     findings.note(
-        "memory_early_bytes",
-        "receiver's memory after the second part",
-        early,
+        "memory_first_bytes",
+        "receiver's memory, first quarter of the parts",
+        first,
         Unit::Bytes,
     );
-    findings.note("memory_last_bytes", "after the last", last, Unit::Bytes);
-    findings.note("memory_more_bytes", "more", last - early, Unit::Bytes);
+    findings.note("memory_last_bytes", "last quarter", last, Unit::Bytes);
+    findings.note("memory_more_bytes", "more", last - first, Unit::Bytes);
     findings.at_most(MEMORY_BYTES_MAX);
 }

@@ -9,12 +9,13 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::chain::{self, Neighbours};
+use super::database;
 use super::files::{self, failed};
 use super::index::Footer;
 use super::name::VolumeName;
 use super::pins::Pinned;
+use super::shared::Shared;
 use super::volume::Volume;
-use super::{Shared, database};
 use crate::engine::{Block, EngineError};
 use crate::ids::Offset;
 

@@ -5,6 +5,11 @@
 //! there exactly if its last piece is. Each value says which piece of which block it is, and carries
 //! a checksum over its key and all of that.
 
+mod catch_up;
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -12,19 +17,19 @@ use std::path::{Path, PathBuf};
 use bytes::{Bytes, BytesMut};
 use parking_lot::{Mutex, RwLock};
 
-use super::database::{self, OpenError, VALUE_BYTES_MAX, panic_text, sled_failed};
-use super::files::{self, Cursor, failed, put_u32, put_u64};
+pub(super) use self::value::PIECE_BYTES;
+use self::value::{Head, decode, encode};
+#[cfg(feature = "fuzzing")]
+pub(super) use self::value::{read_values, sample_value};
+use super::database::{self, OpenError, panic_text, sled_failed};
+use super::files::failed;
 use super::index::{self, BlockRef, Footer, IndexWriter};
 use super::name::VolumeName;
 use super::rest::Rest;
-use super::slots::{Slot, Slots, key, parse_key};
+use super::slots::{Slot, Slots, key};
 use crate::engine::{Block, EngineError, IndexEntry};
 use crate::ids::Offset;
 
-/// crc, first offset, piece number, count, index length, block length
-const HEAD_BYTES: usize = 4 + 8 + 4 * 4;
-/// Content in one piece.
-pub(super) const PIECE_BYTES: usize = VALUE_BYTES_MAX - HEAD_BYTES;
 /// Page cache of a volume.
 const CACHE_BYTES: u64 = 16 << 20;
 /// sled evicts pages only when one of 256 queues has taken 64 accesses, whatever its cache's bound.
@@ -61,14 +66,6 @@ pub(super) struct Volume {
     pub(super) gone: Vec<IndexEntry>,
 }
 
-/// Is handed blocks with their indexes.
-type Visit<'a> = &'a mut dyn FnMut(BlockRef, &[u8]) -> Result<(), EngineError>;
-
-/// The name of a kept index file.
-fn index_copy(name: VolumeName) -> String {
-    format!("{name}-index")
-}
-
 /// The index entries of a volume, as far as its file can be read.
 pub(super) fn entries(path: &Path) -> std::io::Result<Vec<IndexEntry>> {
     let mut entries = Vec::new();
@@ -76,20 +73,6 @@ pub(super) fn entries(path: &Path) -> std::io::Result<Vec<IndexEntry>> {
         entries.push(index::entry(block, bytes))
     })?;
     Ok(entries)
-}
-
-/// What a value says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Head {
-    /// First offset of its block.
-    first: Offset,
-    /// Which piece of the block, from 0.
-    piece: u32,
-    /// Deliveries in the block.
-    count: u32,
-    index_bytes: u32,
-    /// Length of the whole block.
-    bytes: u32,
 }
 
 impl BlockRef {
@@ -102,43 +85,6 @@ impl BlockRef {
     fn last_slot(&self) -> Slot {
         self.slot + (self.pieces() - 1)
     }
-}
-
-/// Fills `scratch` with the value of one piece.
-fn encode<'a>(scratch: &'a mut Vec<u8>, key: &[u8], head: Head, piece: &[u8]) -> &'a [u8] {
-    scratch.clear();
-    put_u32(scratch, 0);
-    put_u64(scratch, head.first);
-    for number in [head.piece, head.count, head.index_bytes, head.bytes] {
-        put_u32(scratch, number);
-    }
-    scratch.extend_from_slice(piece);
-    let crc = checksum(key, &scratch[4..]);
-    scratch[..4].copy_from_slice(&crc.to_le_bytes());
-    scratch
-}
-
-fn checksum(key: &[u8], value: &[u8]) -> u32 {
-    let mut crc = crc32fast::Hasher::new();
-    crc.update(key);
-    crc.update(value);
-    crc.finalize()
-}
-
-/// The head and the content of a value that is as it was written.
-fn decode<'a>(key: &[u8], value: &'a [u8]) -> Option<(Head, &'a [u8])> {
-    let mut cursor = Cursor(value);
-    if cursor.u32()? != checksum(key, cursor.0) {
-        return None;
-    }
-    let head = Head {
-        first: cursor.u64()?,
-        piece: cursor.u32()?,
-        count: cursor.u32()?,
-        index_bytes: cursor.u32()?,
-        bytes: cursor.u32()?,
-    };
-    Some((head, cursor.0))
 }
 
 impl Volume {
@@ -188,99 +134,6 @@ impl Volume {
             }),
             _ => true,
         })
-    }
-
-    /// Brings the index of an unsealed volume up to what its database holds; answers whether all
-    /// of that could be read.
-    fn catch_up(&mut self, valid_bytes: u64, copy: &Path) -> Result<bool, EngineError> {
-        let mut known = Vec::new();
-        let fits = self.fits_its_index();
-        let mut refs = self.refs.write();
-        let last = refs
-            .last()
-            .map(|last| self.get(last.last_slot()))
-            .transpose();
-        let last = sound_or_none(last)?;
-        let valid_bytes = match &last {
-            _ if !fits => {
-                tracing::error!(volume = %self.name, "its index is not its own; made anew");
-                files::keep_copy(&self.path, copy);
-                refs.clear();
-                0
-            }
-            // the index knows more than the database has kept: it is rebuilt
-            Some(Some(None)) => {
-                tracing::error!(volume = %self.name, "it has lost its last blocks");
-                files::keep_copy(&self.path, copy);
-                known = entries(&self.path).map_err(failed(&self.path))?;
-                refs.clear();
-                0
-            }
-            _ => valid_bytes,
-        };
-        let index_file = self.path.join(index::FILE);
-        if std::fs::metadata(&index_file).is_ok_and(|file| file.len() > valid_bytes) {
-            files::keep_copy(&index_file, &copy.with_file_name(index_copy(self.name)));
-        }
-        let mut writer = IndexWriter::open(&self.path, valid_bytes).map_err(failed(&self.path))?;
-        let from = refs.last().map_or(0, |last| last.last_slot() + 1);
-        let scanned = self.scan_guarded(from, &mut |block, bytes| {
-            writer.push(block, bytes);
-            refs.push(block);
-            if writer.pending().len() > 1 << 20 {
-                writer.write().map_err(failed(&self.path))?;
-            }
-            Ok(())
-        });
-        let slots = sound_or_none(scanned)?;
-        writer.write().map_err(failed(&self.path))?;
-        *self.index.lock() = Some(writer);
-        *self.slots.lock() = slots.unwrap_or_default();
-        let is_gone = |entry: &IndexEntry| {
-            refs.binary_search_by_key(&entry.first, |b| b.first)
-                .is_err()
-        };
-        known.retain(is_gone);
-        drop(refs);
-        self.gone = known;
-        Ok(last.is_some() && slots.is_some())
-    }
-
-    /// As [`Volume::scan`]; a panic of sled's is damage.
-    fn scan_guarded(&self, from: Slot, visit: Visit<'_>) -> Result<Slots, EngineError> {
-        catch_unwind(AssertUnwindSafe(|| self.scan(from, visit)))
-            .unwrap_or_else(|panic| Err(EngineError::Damaged(panic_text(&*panic))))
-    }
-
-    /// Hands the blocks from `from` on to `visit` with their indexes, and answers which slots are
-    /// taken. A damaged piece takes its block along, whose offsets are then found missing.
-    fn scan(&self, from: Slot, visit: Visit<'_>) -> Result<Slots, EngineError> {
-        let mut slots = Slots {
-            next: from,
-            staked: from,
-        };
-        let mut run = Run::default();
-        for entry in self.db.range(key(from)..) {
-            let (key, value) = entry.map_err(|e| self.unreadable(slots.next, &e))?;
-            let Some(slot) = parse_key(&key) else {
-                continue;
-            };
-            slots.staked = slot + 1;
-            if value.is_empty() {
-                continue;
-            }
-            slots.next = slot + 1;
-            let Some((head, content)) = decode(&key, &value) else {
-                tracing::error!(volume = %self.name, slot, "damaged value");
-                run = Run::default();
-                continue;
-            };
-            let Some(block) = run.take(slot, head, content) else {
-                continue;
-            };
-            visit(block, &run.index)?;
-        }
-        Ok(slots)
     }
 
     fn failed(&self, error: &sled::Error) -> EngineError {
@@ -535,229 +388,7 @@ impl Volume {
     }
 }
 
-/// The pieces of one block, as a scan meets them.
-#[derive(Debug, Default)]
-struct Run {
-    /// The piece met last.
-    last: Option<(Slot, Head)>,
-    /// The block's index, as far as it has been met.
-    index: Vec<u8>,
-}
-
-impl Run {
-    /// Takes the next piece; answers the block that it completes, whose index is in `self.index`.
-    fn take(&mut self, slot: Slot, head: Head, content: &[u8]) -> Option<BlockRef> {
-        if head.piece == 0 {
-            self.index.clear();
-        } else {
-            let goes_on = self.last.is_some_and(|(at, last)| {
-                at + 1 == slot
-                    && head
-                        == Head {
-                            piece: last.piece + 1,
-                            ..last
-                        }
-            });
-            if !goes_on {
-                self.last = None;
-                return None;
-            }
-        }
-        let missing = (head.index_bytes as usize).saturating_sub(self.index.len());
-        self.index
-            .extend_from_slice(&content[..missing.min(content.len())]);
-        self.last = Some((slot, head));
-        let block = BlockRef {
-            first: head.first,
-            count: head.count,
-            bytes: head.bytes,
-            slot: slot.checked_sub(head.piece)?,
-        };
-        (head.piece + 1 == block.pieces()).then_some(block)
-    }
-}
-
-/// Reads values as a scan would, each under the next slot, also with checksums that fit.
-#[cfg(feature = "fuzzing")]
-pub(super) fn read_values<'a>(values: impl Iterator<Item = &'a [u8]>) {
-    let mut run = Run::default();
-    for (value, slot) in values.zip(0..) {
-        let key = key(slot);
-        let _ = decode(&key, value);
-        let mut sound = vec![0; 4];
-        sound.extend_from_slice(value);
-        let crc = checksum(&key, value);
-        sound[..4].copy_from_slice(&crc.to_le_bytes());
-        if let Some((head, content)) = decode(&key, &sound)
-            && run.take(slot, head, content).is_some()
-        {
-            assert!(run.index.len() <= head.index_bytes as usize);
-        }
-    }
-}
-
-/// A value as a door takes it: without its checksum.
-#[cfg(feature = "fuzzing")]
-pub(super) fn sample_value() -> Vec<u8> {
-    let head = Head {
-        first: 1,
-        piece: 0,
-        count: 1,
-        index_bytes: 4,
-        bytes: 10,
-    };
-    encode(&mut Vec::new(), &key(0), head, b"0123456789")[4..].to_vec()
-}
-
-/// `None` for damage, which has been logged then.
-fn sound_or_none<T>(read: Result<T, EngineError>) -> Result<Option<T>, EngineError> {
-    match read {
-        Ok(value) => Ok(Some(value)),
-        Err(EngineError::Damaged(why)) => {
-            tracing::error!(why, "damaged; going on with what can be read");
-            Ok(None)
-        }
-        Err(e) => Err(e),
-    }
-}
-
 /// Where damaged volumes, and copies of them, are kept for people.
 pub(super) fn damaged_dir(volumes: &Path) -> PathBuf {
     volumes.with_file_name("damaged")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::testkit::engine::{assert_same_blocks, block};
-
-    fn reopened(volumes: &Path) -> Volume {
-        Volume::open(volumes, VolumeName::new(1)).unwrap()
-    }
-
-    fn volume(dir: &Path) -> (PathBuf, Volume) {
-        let volumes = dir.join("v");
-        super::super::files::make_dir(&volumes).unwrap();
-        Volume::create(&volumes, VolumeName::new(1)).unwrap();
-        let volume = reopened(&volumes);
-        (volumes, volume)
-    }
-
-    fn append(volume: &Volume, blocks: &[Block]) -> Vec<BlockRef> {
-        let insert = |block| volume.insert(block, &mut Vec::new()).unwrap();
-        let refs: Vec<BlockRef> = blocks.iter().map(insert).collect();
-        volume.flush().unwrap();
-        volume.publish(blocks, &refs);
-        refs
-    }
-
-    #[test]
-    fn pieces_of_a_block_that_is_not_whole_are_passed_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let (volumes, volume) = volume(dir.path());
-        append(&volume, &[block(1, 2, 100_000)]);
-        // what a crash between the pieces of block 3 leaves
-        let torn = volume.insert(&block(3, 1, 90_000), &mut Vec::new());
-        let last = torn.unwrap().last_slot();
-        volume.db.insert(key(last), &[]).unwrap();
-        volume.flush().unwrap();
-        drop(volume);
-        let volume = reopened(&volumes);
-        assert_eq!(volume.span(), Some((1, 3)));
-        let again = [block(3, 2, 50_000), block(5, 1, 10)];
-        let refs = append(&volume, &again);
-        assert_eq!(refs[0].slot, last);
-        drop(volume);
-        // also when the index has to be found again
-        std::fs::remove_file(
-            volumes
-                .join(VolumeName::new(1).to_string())
-                .join(index::FILE),
-        )
-        .unwrap();
-        let volume = reopened(&volumes);
-        assert_eq!(volume.span(), Some((1, 6)));
-        let read = |at: &BlockRef| volume.read_block(*at).unwrap();
-        assert_same_blocks(&refs.iter().map(read).collect::<Vec<_>>(), &again);
-    }
-
-    #[test]
-    fn a_value_is_written_about_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, volume) = volume(dir.path());
-        let blocks: Vec<Block> = (1..1000).map(|o| block(o, 1, PIECE_BYTES)).collect();
-        append(&volume, &blocks);
-        let bytes = blocks.len() * VALUE_BYTES_MAX;
-        assert!(volume.db_bytes() < (bytes + bytes / 10) as u64);
-    }
-
-    #[test]
-    fn an_index_behind_or_ahead_of_the_database_is_mended() {
-        let dir = tempfile::tempdir().unwrap();
-        let (volumes, volume) = volume(dir.path());
-        let blocks: Vec<Block> = (1..50).map(|o| block(o, 1, 50_000)).collect();
-        append(&volume, &blocks[..20]);
-        volume.write_index().unwrap();
-        append(&volume, &blocks[20..]);
-        drop(volume);
-        let index_file = volumes
-            .join(VolumeName::new(1).to_string())
-            .join(index::FILE);
-        let wanted: Vec<IndexEntry> = blocks.iter().map(Block::index_entry).collect();
-        let volume = reopened(&volumes);
-        assert_eq!(volume.entries().unwrap().unwrap(), wanted);
-        let ghost = BlockRef {
-            slot: volume.refs.read().last().unwrap().last_slot() + 1,
-            first: 50,
-            count: 1,
-            bytes: 10,
-        };
-        volume.publish(&[block(50, 1, 10)], &[ghost]);
-        volume.write_index().unwrap();
-        drop(volume);
-        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
-        std::fs::write(&index_file, b"garbage that is no index").unwrap();
-        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
-        std::fs::remove_file(&index_file).unwrap();
-        assert_eq!(reopened(&volumes).entries().unwrap().unwrap(), wanted);
-    }
-
-    #[test]
-    fn a_changed_value_is_damage_and_never_a_body() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_, volume) = volume(dir.path());
-        append(&volume, &[block(1, 1, 60_000), block(2, 1, 10)]);
-        let first = volume.ref_at(1).unwrap();
-        for piece in 0..3 {
-            let slot = first.slot + piece;
-            let original = volume.get(slot).unwrap().unwrap();
-            for at in [0, 5, 13, original.len() - 1] {
-                let mut value = original.to_vec();
-                value[at] ^= 1;
-                volume.db.insert(key(slot), value).unwrap();
-                let damaged = volume.read_block(first);
-                assert!(matches!(damaged, Err(EngineError::Damaged(_))));
-            }
-            volume.db.insert(key(slot), original).unwrap();
-            assert_same_blocks(&[volume.read_block(first).unwrap()], &[block(1, 1, 60_000)]);
-        }
-        // a piece in the place of another
-        let other = volume.get(first.slot + 2).unwrap().unwrap();
-        volume.db.insert(key(first.slot + 1), other).unwrap();
-        assert_eq!(volume.verify().unwrap(), [first]);
-    }
-
-    #[test]
-    fn no_blob_is_ever_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (volumes, volume) = volume(dir.path());
-        let blocks: Vec<Block> = (1..200).map(|o| block(o, 1, PIECE_BYTES)).collect();
-        append(&volume, &blocks);
-        append(&volume, &[block(200, 1, 3_000_000)]);
-        drop(volume);
-        drop(reopened(&volumes));
-        let blobs =
-            std::fs::read_dir(volumes.join(VolumeName::new(1).to_string()).join("blobs")).unwrap();
-        assert_eq!(blobs.count(), 0);
-    }
 }

@@ -35,6 +35,7 @@ pub fn view(facts: LogFacts) -> LogView {
     let volume = |volume| {
         let mut view = VolumeView::from(volume);
         view.kept = kept(account.volume(view.number));
+        view.going = facts.going.contains(&view.number);
         view
     };
     LogView {

@@ -73,6 +73,8 @@ struct Faults {
     space: Option<Space>,
     /// The block that holds it cannot be read back.
     damaged: Option<Offset>,
+    /// So many removals fail without changing anything.
+    removals: u32,
     /// Set by the first fault; final.
     failed: bool,
 }
@@ -186,6 +188,22 @@ impl MemoryEngine {
     /// What [`Engine::space`] answers from now on.
     pub fn set_space(&self, space: Option<Space>) {
         self.faults.lock().space = space;
+    }
+
+    /// Lets the next `count` removals of volumes fail without changing anything.
+    pub fn fail_removals(&self, count: u32) {
+        self.faults.lock().removals = count;
+    }
+
+    fn refuse_removal(&self) -> Result<(), EngineError> {
+        let mut faults = self.faults.lock();
+        match faults.removals.checked_sub(1) {
+            Some(left) => {
+                faults.removals = left;
+                Err(EngineError::Failed("ordered to fail".into()))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Waits while held; answers how many blocks to keep if this append has to fail.
@@ -384,6 +402,7 @@ impl Engine for MemoryEngine {
     }
 
     fn remove_volume(&self, number: u64) -> Result<(), EngineError> {
+        self.refuse_removal()?;
         let mut store = self.open_store()?;
         let at = store
             .volumes

@@ -1,10 +1,10 @@
 //! The keeper: one thread for what must not hold up commits or leases: writing
 //! runs of keys, removing volumes, looking at free space.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
@@ -96,12 +96,23 @@ impl Keeper {
 
 fn run(charge: &Charge, inbox: &Receiver<Task>) {
     let mut frozen = VecDeque::new();
+    let mut left = BTreeSet::new();
+    let mut looked = Instant::now();
     loop {
         match inbox.recv_timeout(LOOK) {
             Ok(Task::Keys(table)) => frozen.push_back(table),
-            Ok(Task::Remove(number)) => remove(charge, number),
-            Err(RecvTimeoutError::Timeout) => charge.gate.look(),
+            Ok(Task::Remove(number)) => {
+                if !remove(charge, number) {
+                    left.insert(number);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if looked.elapsed() >= LOOK {
+            remove_again(charge, &mut left);
+            charge.gate.look();
+            looked = Instant::now();
         }
         // in order: a later run says that all keys before its end are in runs
         while let Some(table) = frozen.front()
@@ -128,8 +139,10 @@ fn write_keys(charge: &Charge, frozen: &Frozen) -> bool {
     written.is_ok()
 }
 
-fn remove(charge: &Charge, number: u64) {
-    match charge.engine.remove_volume(number) {
+/// Whether it is done with.
+fn remove(charge: &Charge, number: u64) -> bool {
+    let removed = charge.engine.remove_volume(number);
+    match &removed {
         Ok(()) => tracing::info!(
             volume = number,
             "a volume was removed: all in it was settled"
@@ -137,4 +150,55 @@ fn remove(charge: &Charge, number: u64) {
         Err(error) => tracing::error!(volume = number, %error, "a volume could not be removed"),
     }
     charge.gate.look();
+    removed.is_ok()
+}
+
+/// Tries what could not be removed, of what is there still: nothing else looks at these volumes again.
+fn remove_again(charge: &Charge, left: &mut BTreeSet<u64>) {
+    if left.is_empty() {
+        return;
+    }
+    let there: BTreeSet<u64> = charge.engine.volumes().iter().map(|v| v.number).collect();
+    left.retain(|number| there.contains(number) && !remove(charge, *number));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::memory::{MemoryEngine, MemorySettings};
+    use crate::log::account::Account;
+    use crate::log::bounds::Bounds;
+    use crate::testkit::engine::block;
+
+    #[test]
+    fn what_cannot_be_removed_is_tried_again() {
+        let settings = MemorySettings {
+            volume_bytes: 1,
+            ..MemorySettings::default()
+        };
+        let engine = Arc::new(MemoryEngine::new(settings, 1));
+        for offset in 1..4 {
+            engine.append(&[block(offset, 1, 10)]).unwrap();
+        }
+        engine.fail_removals(3);
+        let (keeper, run) = Keeper::new(Offset::MAX);
+        let gate = Gate::new(
+            engine.clone(),
+            Bounds::default(),
+            Arc::new(Account::default()),
+        );
+        let charge = Charge {
+            engine: engine.clone(),
+            runs: None,
+            gate: Arc::new(gate),
+        };
+        let thread = std::thread::spawn(move || run(charge));
+        keeper.remove_volume(1);
+        keeper.remove_volume(2);
+        while engine.volumes()[0].number < 3 {
+            std::thread::yield_now();
+        }
+        drop(keeper);
+        thread.join().unwrap();
+    }
 }

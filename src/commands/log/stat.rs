@@ -233,10 +233,11 @@ fn volumes(volumes: &[VolumeView]) -> String {
     ]);
     for volume in volumes {
         let deliveries = volume.kept.iter().map(|kept| kept.deliveries).sum();
-        let state = match (volume.sealed, volume.rest) {
-            (false, _) => "being written",
-            (true, false) => "sealed",
-            (true, true) => "carried over",
+        let state = match (volume.sealed, volume.rest, volume.going) {
+            (false, _, _) => "being written",
+            (true, _, true) => "being removed",
+            (true, false, _) => "sealed",
+            (true, true, _) => "carried over",
         };
         sheet.row([
             toned(count(volume.number), Tone::Plain),

@@ -201,7 +201,8 @@ fn is_away(id: &str, facts: &LogView, held: &HashSet<String>) -> bool {
     let within = |first: Offset, end: Offset| (first..end).contains(&offset);
     let in_use = facts.volumes.last().map_or(0, |volume| volume.first);
     let is_lost = facts.gaps.iter().any(|gap| within(gap.first, gap.last + 1));
-    let holds = |v: &VolumeView| within(v.first, v.end) && (!v.rest || held.contains(id));
+    let holds =
+        |v: &VolumeView| !v.going && within(v.first, v.end) && (!v.rest || held.contains(id));
     let is_held = facts.volumes.iter().any(holds);
     offset < in_use && !is_held && !is_lost
 }
@@ -260,6 +261,7 @@ mod tests {
             bytes: 1,
             sealed,
             rest: false,
+            going: false,
             kept: Vec::new(),
         };
         Case {
@@ -360,6 +362,18 @@ mod tests {
             .retain(|logged| ![id(7), id(8)].contains(&logged.id));
         let sound = found(case);
         assert_eq!((sound.lost, sound.problems), (0, Vec::new()));
+    }
+
+    #[test]
+    fn of_a_volume_that_is_being_removed_all_may_be_gone_that_arrived() {
+        let mut case = sound();
+        case.held.retain(|logged| {
+            let of_the_first = (5..9).map(id).any(|id| id == logged.id);
+            !of_the_first
+        });
+        case.facts.volumes[0].going = true;
+        case.arrivals.remove(&id(6));
+        assert_eq!(found(case).lost, 1);
     }
 
     #[test]

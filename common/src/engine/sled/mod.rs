@@ -242,7 +242,7 @@ impl Engine for SledEngine {
         let span = shared.chain.full_span(number).ok_or_else(|| {
             EngineError::Failed(format!("volume {number} is not there or not sealed"))
         })?;
-        shared.spans.lock().add_removed(span.0, span.1)?;
+        shared.record_removed(span)?;
         if pins.defer(number) {
             return Ok(());
         }

@@ -142,6 +142,23 @@ impl Ballast {
         }
     }
 
+    /// Gives it away when the disk has hardly any room left; whether there was any to give.
+    pub(super) fn give_away(&self) -> bool {
+        let path = self.dir.join(FILE);
+        let is_full = free_bytes(&self.dir).is_some_and(|free| free < OPENING_BYTES);
+        if !is_full || fs::remove_file(&path).is_err() {
+            return false;
+        }
+        let ballast = self.held.swap(0, Ordering::Relaxed);
+        // some file systems give room back only then; what cannot be synced is no worse than before
+        let _ = files::sync_dir(&self.dir);
+        tracing::warn!(
+            ballast,
+            "the disk is full: the ballast is given away, so that volumes can go"
+        );
+        true
+    }
+
     fn replace(&self, path: &Path, found: u64) -> io::Result<()> {
         if found > 0 {
             fs::remove_file(path)?;
@@ -226,6 +243,14 @@ mod tests {
         fs::remove_file(&path).unwrap();
         never.keep();
         assert_eq!((path.exists(), never.bytes()), (false, 0));
+    }
+
+    #[test]
+    fn it_is_given_away_only_on_a_full_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let ballast = Ballast::open(dir.path(), 1 << 20, 0);
+        assert!(!ballast.give_away());
+        assert_eq!(ballast.bytes(), 1 << 20);
     }
 
     #[test]

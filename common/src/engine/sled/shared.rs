@@ -231,6 +231,16 @@ impl Shared {
         }
     }
 
+    /// Records that a volume goes. That takes a little room, and gives back much: on a full disk the
+    /// ballast is what it is for.
+    pub(super) fn record_removed(&self, span: (Offset, Offset)) -> Result<(), EngineError> {
+        let record = || self.spans.lock().add_removed(span.0, span.1);
+        match record() {
+            Err(_) if self.ballast.give_away() => record(),
+            recorded => recorded,
+        }
+    }
+
     pub(super) fn note_lost(&self, spans: &[(Offset, Offset)]) {
         let gaps: Vec<Gap> = spans
             .iter()

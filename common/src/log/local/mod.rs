@@ -71,6 +71,8 @@ pub struct LogFacts {
     pub sources: Vec<Arc<str>>,
     /// Volumes, oldest first.
     pub volumes: Vec<VolumeInfo>,
+    /// Numbers of those that are being removed: nothing in them counts as there any more.
+    pub going: Vec<u64>,
     /// What was lost in the log's whole life.
     pub lost: Vec<Loss>,
     /// What it takes, part by part.
@@ -281,11 +283,14 @@ impl LocalLog {
 
     /// Facts for status pages and metrics. Blocks; call it off the async threads.
     pub fn facts(&self) -> LogFacts {
-        let (first, deliveries) = {
+        let volumes = self.engine.volumes();
+        let (first, deliveries, going) = {
             let spans = self.shelf.spans();
+            let is_going = |v: &&VolumeInfo| v.sealed && spans.count_in(v.first, v.end) == 0;
             (
                 spans.first().unwrap_or(self.shelf.height()),
                 spans.deliveries(),
+                volumes.iter().filter(is_going).map(|v| v.number).collect(),
             )
         };
         LogFacts {
@@ -294,7 +299,8 @@ impl LocalLog {
             next: self.shelf.height(),
             deliveries,
             sources: self.shelf.sources(),
-            volumes: self.engine.volumes(),
+            volumes,
+            going,
             lost: self.losses.look(&*self.engine, self.clock.now().wall),
             parts: self.engine.parts(),
             space: self.engine.space(),

@@ -114,6 +114,9 @@ pub struct VolumeView {
     /// It holds what was left of older ones: of its offsets only some are there.
     #[serde(default)]
     pub rest: bool,
+    /// It is being removed: nothing in it counts as there any more.
+    #[serde(default)]
+    pub going: bool,
     /// What is kept of each source in it.
     #[serde(default)]
     pub kept: Vec<KeptView>,
@@ -176,6 +179,7 @@ impl From<VolumeInfo> for VolumeView {
             bytes: volume.bytes,
             sealed: volume.sealed,
             rest: volume.rest,
+            going: false,
             kept: Vec::new(),
         }
     }

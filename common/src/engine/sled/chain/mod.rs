@@ -335,11 +335,16 @@ impl Chain {
     /// Deletes a volume.
     pub(super) fn remove(&self, number: u64) -> Result<(), EngineError> {
         let _opening = self.opening.lock();
-        let slot = self.slots.write().remove(&number);
-        match slot.map(|slot| slot.name) {
-            Some(name) => remove_dir(&self.dir, name),
-            None => Ok(()),
+        let Some(slot) = self.slots.write().remove(&number) else {
+            return Ok(());
+        };
+        let name = slot.name;
+        let removed = remove_dir(&self.dir, name);
+        if removed.is_err() && self.path(name).is_dir() {
+            // to be tried again
+            self.slots.write().insert(number, slot);
         }
+        removed
     }
 
     /// The names of the neighbours with numbers `first` to `last`, and the span of all of them, if

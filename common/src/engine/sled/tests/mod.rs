@@ -3,6 +3,8 @@
 mod crash;
 mod damage;
 mod rewriting;
+#[cfg(feature = "layer")]
+mod room;
 
 use std::collections::BTreeMap;
 use std::fs;

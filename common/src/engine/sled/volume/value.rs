@@ -3,7 +3,9 @@
 use super::super::database::VALUE_BYTES_MAX;
 use super::super::files::{Cursor, put_u32, put_u64};
 use super::super::index::BlockRef;
-use super::super::slots::{Slot, key};
+use super::super::slots::Slot;
+#[cfg(feature = "fuzzing")]
+use super::super::slots::key;
 use crate::ids::Offset;
 
 /// crc, first offset, piece number, count, index length, block length

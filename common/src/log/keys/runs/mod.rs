@@ -331,17 +331,32 @@ impl Runs {
         entries: &mut dyn Iterator<Item = Key>,
     ) -> Result<Option<Arc<Run>>, RunError> {
         let unfinished = self.directory.join(format!("{}.unfinished", name.number));
-        let io = |error| RunError::Io(unfinished.clone(), error);
+        let written = self.write_pages(&unfinished, name, merged, entries);
+        if !matches!(written, Ok(Some(_))) {
+            // what cannot be cleared now is at the next opening
+            let _ = std::fs::remove_file(&unfinished);
+        }
+        written
+    }
+
+    /// `None` when it was to stop.
+    fn write_pages(
+        &self,
+        unfinished: &Path,
+        name: Name,
+        merged: Vec<u64>,
+        entries: &mut dyn Iterator<Item = Key>,
+    ) -> Result<Option<Arc<Run>>, RunError> {
+        let io = |error| RunError::Io(unfinished.to_owned(), error);
         let is_merge = !merged.is_empty();
-        let mut writer = RunWriter::create(&unfinished, name.keys).map_err(io)?;
+        let mut writer = RunWriter::create(unfinished, name.keys).map_err(io)?;
         for (entry, nth) in entries.zip(0u64..) {
             if is_merge && nth.is_multiple_of(STOP_EVERY) && self.is_stopped() {
-                std::fs::remove_file(&unfinished).map_err(io)?;
                 return Ok(None);
             }
             writer.push(entry).map_err(io)?;
         }
-        let run = writer.finish(&unfinished, name, merged).map_err(io)?;
+        let run = writer.finish(unfinished, name, merged).map_err(io)?;
         let bytes = std::fs::metadata(run.pages().path()).map_or(0, |file| file.len());
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Some(Arc::new(run)))

@@ -60,7 +60,7 @@ impl Global {
         #[allow(unused_mut)]
         let mut known = Known::default();
         #[cfg(feature = "receiver")]
-        crate::sources::known(&mut known);
+        crate::sources::known(&mut known, &self.config);
         #[cfg(feature = "worker")]
         {
             known.destinations = Some(destination_kinds());

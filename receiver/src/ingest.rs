@@ -153,7 +153,7 @@ impl Ingest {
         let accepted = accept(source, &request, received_at)?;
         let head = Head {
             method: parts.method.as_str().to_owned(),
-            target: target.to_owned(),
+            target: kept_target(target, source.verifier.secret_query()),
             headers: stored(&parts.headers, &source.credentials),
             remote: Some(origin.remote),
             event_id: accepted.event_id,
@@ -179,7 +179,8 @@ impl Ingest {
             .map_err(|error| Stop::refused(Some(source), Refused::Log(error), true))?;
         drop(share);
         tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
-        Ok((source, reply::taken(appended, source.verifier.pack().ack())))
+        let ack = source.verifier.pack().ack();
+        Ok((source, reply::taken(appended, ack, accepted.ack_headers)))
     }
 
     fn refuse(&self, refusal: &Refusal<'_>, parts: &Parts, peer: &Peer) -> Reply {
@@ -290,6 +291,23 @@ fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
         .collect()
 }
 
+/// The target as it is kept: parameters that are credentials as digests.
+fn kept_target(target: &str, credentials: &[String]) -> String {
+    let Some((path, query)) = target.split_once('?').filter(|_| !credentials.is_empty()) else {
+        return target.to_owned();
+    };
+    let kept = query.split('&').map(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let plain = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
+        let digest = String::from_utf8(digest(value.as_bytes())).unwrap_or_default();
+        match credentials.iter().any(|known| *known == plain) {
+            true => format!("{name}={digest}"),
+            false => pair.to_owned(),
+        }
+    });
+    format!("{path}?{}", kept.collect::<Vec<_>>().join("&"))
+}
+
 fn digest(value: &[u8]) -> Vec<u8> {
     format!("sha256:{}", hex::encode(Sha256::digest(value))).into_bytes()
 }
@@ -313,6 +331,19 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_credential_in_the_query_is_kept_as_its_digest() {
+        let names = ["token".to_owned()];
+        let kept = kept_target("/in/a?x=1&token=canary&tok%65n=canary&y", &names);
+        let digest = String::from_utf8(digest(b"canary")).unwrap();
+        assert_eq!(
+            kept,
+            format!("/in/a?x=1&token={digest}&tok%65n={digest}&y")
+        );
+        assert_eq!(kept_target("/in/a?token=b", &[]), "/in/a?token=b");
+        assert_eq!(kept_target("/in/a", &names), "/in/a");
+    }
 
     #[test]
     fn credentials_are_kept_as_digests_and_everything_else_in_order() {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use creel_common::log::bounds::Bound;
 use creel_common::log::{AppendError, Appended};
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
 use crate::verify::{Ack, Reason, Reply as Handshake};
@@ -126,16 +126,24 @@ impl Refused {
 }
 
 /// The answer to a durable delivery: the provider's expected reply, or our own JSON.
-pub fn taken(appended: Appended, ack: Option<&Ack>) -> Reply {
+pub fn taken(
+    appended: Appended,
+    ack: Option<&Ack>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+) -> Reply {
     let Appended { id, duplicate } = appended;
-    let Some(ack) = ack else {
-        return json(
+    let mut reply = match ack {
+        Some(ack) => {
+            let body = Bytes::copy_from_slice(ack.body.as_bytes());
+            with_type(ack.status, Some(&ack.content_type), body)
+        }
+        None => json(
             200,
             Bytes::from(format!(r#"{{"id":"{id}","duplicate":{duplicate}}}"#)),
-        );
+        ),
     };
-    let body = Bytes::copy_from_slice(ack.body.as_bytes());
-    with_type(ack.status, Some(&ack.content_type), body)
+    reply.headers_mut().extend(headers);
+    reply
 }
 
 /// The answer to a registration handshake. Nothing was stored.

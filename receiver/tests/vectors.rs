@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use creel_receiver::verify::vectors::{self, Report};
-use creel_receiver::verify::{Pack, Registry};
+use creel_receiver::verify::{Pack, Proof, Registry};
 
 fn files(directory: &str, extension: &str) -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
@@ -24,29 +24,39 @@ fn assert_clean(report: &Report) {
         }
     }
     assert!(report.is_clean(), "{:?}", report.totals);
-    assert_eq!(report.totals.unknown_provider, 0);
 }
+
+/// Providers with vectors and without a pack: their schemes need code.
+const LATER: &[&str] = &[
+    "adyen",
+    "aws-sns",
+    "braintree",
+    "contentful",
+    "google-pubsub",
+    "livekit",
+    "messagebird",
+    "monday",
+    "netlify",
+    "paypal",
+    "plaid",
+    "plivo",
+    "vonage",
+    "wechat",
+];
 
 #[test]
 fn every_vector_gets_its_verdict_id_and_type() {
     let report = vectors::run(&Registry::built_in(), &files("tests/vectors", "json")).unwrap();
     assert_clean(&report);
-    assert!(report.totals.passed >= 400, "{:?}", report.totals);
-}
-
-/// Schemes of other providers, which between them use all of the model that
-/// this version supports.
-#[test]
-fn the_model_is_general_enough_for_other_providers() {
-    let mut registry = Registry::built_in();
-    for path in files("tests/vectors/models", "toml") {
-        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
-        let text = std::fs::read_to_string(&path).unwrap();
-        registry.add(&name, &text).unwrap();
-    }
-    let report = vectors::run(&registry, &files("tests/vectors/models", "json")).unwrap();
-    assert_clean(&report);
-    assert!(report.totals.passed >= 250, "{:?}", report.totals);
+    assert!(report.totals.passed >= 1300, "{:?}", report.totals);
+    let mut unknown: Vec<&str> = report
+        .files
+        .iter()
+        .flat_map(|file| &file.unknown_providers)
+        .map(String::as_str)
+        .collect();
+    unknown.sort_unstable();
+    assert_eq!(unknown, LATER);
 }
 
 #[test]
@@ -92,16 +102,16 @@ fn what_comes_in_a_later_version_is_refused_when_the_pack_is_read() {
     }
 }
 
-/// `hmac`, `token` and `none` are whatever their options say; unit tests have their cases.
+/// Without any only what is known from documentation alone.
 #[test]
-fn every_provider_has_vectors() {
+fn what_is_known_from_a_vendor_has_vectors() {
     let registry = Registry::built_in();
     let files = files("tests/vectors", "json");
     let has_file = |name: &str| files.iter().any(|path| path.file_stem().unwrap() == name);
     for name in registry.names() {
-        let configurable = ["hmac", "token", "none"].contains(&name);
-        let file = if name == "basic" { "basic-auth" } else { name };
-        assert!(configurable || has_file(file), "{name}");
+        let proof = registry.get(name).unwrap().facts().proof;
+        let vendor = proof == Some(Proof::VendorVectors);
+        assert!(!vendor || has_file(name), "{name}");
     }
 }
 

@@ -140,9 +140,13 @@ fn of_disk(config: &Config) -> Problems {
 
 #[cfg(feature = "receiver")]
 fn of_receiver(config: &Config) -> Problems {
-    use creel_receiver::{Prepared, verify::Registry};
+    use creel_receiver::Prepared;
     let mut problems = Problems::default();
-    match Prepared::new(config, &Registry::built_in(), env!("CARGO_PKG_VERSION")) {
+    let registry = match crate::sources::registry(config) {
+        Ok(registry) => registry,
+        Err(error) => return config.origin.error("receiver.providers", error.to_string()),
+    };
+    match Prepared::new(config, &registry, env!("CARGO_PKG_VERSION")) {
         Ok(prepared) => {
             for warnings in prepared.warnings {
                 problems.merge(warnings);

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use creel_receiver::verify::vectors::{self, Report};
-use creel_receiver::verify::{Facts, Pack, Registry};
+use creel_receiver::verify::{Check, Facts, Pack, Registry, policy, reference};
 
 use crate::failure::{said, usage};
 use crate::output::{BAD, BOLD, GOOD, Output, Sheet, bytes, paint, plain};
 
-/// List provider packs, show one, or test them with vectors
+/// List provider packs, show one, test them with vectors, or write their reference
 ///
 /// A pack describes how a kind of sender signs, what it calls its events, what it expects as an
 /// answer and when it retries. Packs are data: `show --text` prints one as it stands.
@@ -17,6 +17,7 @@ pub enum Command {
     List(ListArgs),
     Show(ShowArgs),
     Test(TestArgs),
+    Doc(DocArgs),
 }
 
 /// List all provider packs
@@ -51,34 +52,63 @@ pub struct TestArgs {
     output: Output,
 }
 
-/// Runs the subcommand.
-pub fn run(_: &crate::settings::Global, command: &Command) -> anyhow::Result<()> {
-    let registry = Registry::built_in();
+/// Print all packs as a table in Markdown
+///
+/// What stands in docs/PROVIDERS.md. With files of vectors a second table follows: what a vendor's
+/// library decides otherwise than creel, and why.
+#[derive(Debug, clap::Args)]
+pub struct DocArgs {
+    /// Files of vectors
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+/// Runs the subcommand, with the built-in packs and those of the configuration, if there is one.
+pub fn run(global: &crate::settings::Global, command: &Command) -> anyhow::Result<()> {
+    let (registry, problems) = crate::sources::packs(&global.config);
+    for problem in problems {
+        tracing::warn!("left out: {problem}");
+    }
     match command {
         Command::List(args) => list(&registry, args),
         Command::Show(args) => show(&registry, args),
         Command::Test(args) => test(&registry, args),
+        Command::Doc(args) => doc(&registry, args),
     }
 }
 
 fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
     let facts: Vec<&Facts> = registry.packs().map(|pack| pack.facts()).collect();
     args.output.print(&facts, |facts| {
-        let mut sheet = Sheet::new(&["name", "sender", "unique id", "retries on", "largest body>"]);
+        let mut sheet = Sheet::new(&["name", "sender", "verification", "handshake", "proof"]);
         for fact in facts {
             sheet.row([
                 fact.name.clone(),
                 fact.title.clone(),
-                yes(fact.id_unique).into(),
-                match fact.retry.on.as_slice() {
-                    [] => "-".into(),
-                    on => on.join(" "),
-                },
-                fact.body_max.map_or("-".into(), bytes),
+                verification(fact),
+                yes(!fact.handshakes.is_empty()).into(),
+                fact.proof.map_or("-", |proof| proof.name()).into(),
             ]);
         }
         sheet.text()
     })
+}
+
+fn verification(facts: &Facts) -> String {
+    let checks: Vec<String> = facts.checks.iter().map(Check::short).collect();
+    match checks.is_empty() {
+        true => "handshakes only".into(),
+        false => checks.join("; "),
+    }
+}
+
+fn doc(registry: &Registry, args: &DocArgs) -> anyhow::Result<()> {
+    let mut text = reference(registry);
+    if !args.files.is_empty() {
+        let policies = policy::policies(&args.files)?;
+        text = format!("{text}\n{}", policy::table(&policies));
+    }
+    crate::output::line(text.trim_end())
 }
 
 fn yes(is: bool) -> &'static str {
@@ -116,8 +146,19 @@ fn facts_text(facts: &Facts) -> String {
     };
     add("documentation", facts.docs.clone());
     add("secret", facts.secret.clone());
+    add("verification", Some(verification(facts)));
+    let signed = facts.checks.iter().flat_map(|check| &check.signed);
+    let signed: Vec<&str> = signed.map(String::as_str).collect();
+    add("signed", (!signed.is_empty()).then(|| signed.join(" or ")));
     add("body signed", Some(yes(facts.body_authenticated).into()));
+    add(
+        "id",
+        (!facts.id.is_empty()).then(|| facts.id.join(", else ")),
+    );
     add("unique id", Some(yes(facts.id_unique).into()));
+    for when in &facts.handshakes {
+        add("handshake", Some(when.clone()));
+    }
     add("largest body", facts.body_max.map(bytes));
     add(
         "expects",
@@ -125,6 +166,10 @@ fn facts_text(facts: &Facts) -> String {
             .ack
             .as_ref()
             .map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
+    );
+    add(
+        "waits for",
+        facts.deadline_ms.map(|ms| format!("{ms} ms")),
     );
     let retries = &facts.retry;
     add(
@@ -134,6 +179,11 @@ fn facts_text(facts: &Facts) -> String {
     add("retries", retries.attempts.map(|n| n.to_string()));
     add("retries for", retries.over.clone());
     add("note", retries.note.clone());
+    add("proof", facts.proof.map(|proof| proof.name().into()));
+    add(
+        "not confirmed",
+        (!facts.weak.is_empty()).then(|| facts.weak.join(", ")),
+    );
     let title = paint(BOLD, &format!("{} ({})", facts.title, facts.name));
     let text = format!("{title}\n{}", known.text());
     if facts.options.is_empty() {

@@ -9,7 +9,6 @@ use creel_common::engine::EngineError;
 use creel_common::log::local::LocalLog;
 use creel_common::secret::SecretRef;
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::verify::Registry;
 use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
 use tokio_util::sync::CancellationToken;
 
@@ -106,7 +105,8 @@ pub fn prepare(global: &Global, run: &RunDir) -> anyhow::Result<(Config, Prepare
         run.prepare()?;
         config.receiver.tokens = own_tokens(run);
     }
-    let prepared = Prepared::new(&config, &Registry::built_in(), VERSION)
+    let registry = crate::sources::registry(&config)?;
+    let prepared = Prepared::new(&config, &registry, VERSION)
         .map_err(|problems| usage(problems.to_string()))?;
     for warning in config
         .warnings

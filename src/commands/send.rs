@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use creel_common::config::{Config, Source};
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::verify::{Registry, SampleRequest, Signed, Unsigned, Verifier};
+use creel_receiver::verify::{SampleRequest, Signed, Unsigned, Verifier};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
 use serde::Serialize;
@@ -90,7 +90,7 @@ fn source<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Source> {
 }
 
 fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
-    let registry = Registry::built_in();
+    let registry = crate::sources::registry(config)?;
     let pack = pack(&registry, &source.provider)?;
     let mut secrets = Vec::new();
     for reference in &source.secrets {
@@ -289,7 +289,7 @@ async fn send_one(
     let response = client
         .request(sample.method, &url)
         .headers(signed.headers)
-        .body(sample.body)
+        .body(signed.body.unwrap_or(sample.body))
         .send()
         .await
         .with_context(|| format!("no answer from {url}"))?;

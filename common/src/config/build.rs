@@ -66,6 +66,7 @@ fn receiver(fields: &Fields) -> Receiver {
             .iter()
             .map(token)
             .collect(),
+        providers: fields.opt("providers"),
     }
 }
 

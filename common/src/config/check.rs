@@ -32,6 +32,7 @@ pub fn check(file: &Fields, places: &Places, known: &Known) -> Vec<Finding> {
     check.listeners();
     check.receivers();
     check.room();
+    check.own_packs();
     check.every_source();
     check.every_destination();
     check.every_route();
@@ -192,6 +193,13 @@ impl Check<'_> {
                 show_size(ballast)
             );
             self.error(log.at("max_bytes"), message);
+        }
+    }
+
+    fn own_packs(&mut self) {
+        for problem in &self.known.pack_problems {
+            self.findings
+                .push(Finding::error("receiver.providers", problem));
         }
     }
 

@@ -7,6 +7,8 @@ use crate::secret::SecretRef;
 pub struct Known {
     /// Every provider pack. Without any, every provider is accepted: a worker has none.
     pub providers: Vec<ProviderFacts>,
+    /// What is wrong with the packs in the directory that the file names.
+    pub pack_problems: Vec<String>,
     /// The kinds of destination. Without any, every kind is accepted: a receiver has none.
     pub destinations: Option<&'static (dyn DestinationKinds + Sync)>,
 }

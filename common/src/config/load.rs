@@ -1,8 +1,8 @@
 //! From a file, or its text, to a checked configuration.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use toml::de::DeTable;
+use toml::de::{DeTable, DeValue};
 
 use super::known::Known;
 use super::places::Places;
@@ -51,6 +51,22 @@ pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems>
         return Err(problems);
     }
     Ok(build::build(&file, path, origin, problems))
+}
+
+/// The directory of own provider packs that a file names, whatever else is wrong with it: what
+/// is in there has to be known before the rest can be checked.
+pub fn providers_directory(path: &Path) -> Option<PathBuf> {
+    let text = text_of(path).ok()?;
+    let (root, _) = DeTable::parse_recoverable(&text);
+    let DeValue::Table(receiver) = root.get_ref().get("receiver")?.get_ref() else {
+        return None;
+    };
+    match receiver.get("providers")?.get_ref() {
+        DeValue::String(named) if !named.is_empty() => {
+            Some(directory_of(path).join(named.as_ref()))
+        }
+        _ => None,
+    }
 }
 
 fn text_of(path: &Path) -> Result<String, String> {

@@ -36,7 +36,7 @@ use crate::secret::SecretRef;
 
 pub use json_schema::schema;
 pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
-pub use load::{FILE_BYTES_MAX, load, parse};
+pub use load::{FILE_BYTES_MAX, load, parse, providers_directory};
 pub use problems::{Origin, Problem, Problems, Severity};
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
 pub use suggest::hint;
@@ -92,6 +92,8 @@ pub struct Receiver {
     pub drain_timeout: Duration,
     /// Tokens of the private listener.
     pub tokens: Vec<Token>,
+    /// The directory of own provider packs.
+    pub providers: Option<PathBuf>,
 }
 
 /// One token of the private listener.

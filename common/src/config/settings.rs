@@ -161,6 +161,12 @@ pub static RECEIVER: Section = section(
             Default("[]"),
             "Who may use the private listener. `creel up` makes the tokens that it needs itself.",
         ),
+        key(
+            "providers",
+            Shape::Path,
+            Means("only the built-in packs"),
+            "A directory of provider packs of your own, each `NAME.toml`.",
+        ),
     ],
 );
 

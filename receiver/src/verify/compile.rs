@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderName, Method};
 
 use super::algorithm::{self, Algorithm};
 use super::clock::Tolerance;
@@ -39,6 +39,11 @@ pub(crate) fn scheme(fields: &Fields<'_>, params: &Params) -> Scheme {
             .map(|fields| event(fields, params))
             .unwrap_or_default(),
         secret_headers: fields.each("secret_headers", pipeline::header),
+        secret_query: fields.each("secret_query", |name| Ok(name.to_owned())),
+        ack_headers: fields
+            .table("ack")
+            .map(|ack| headers(&ack, params))
+            .unwrap_or_default(),
     }
 }
 
@@ -356,22 +361,30 @@ fn reply(fields: &Fields<'_>, params: &Params) -> ReplyTemplate {
     out.json = fields
         .node("json")
         .and_then(|node| json(&fields, node, params));
-    if let Some(headers) = fields.table("headers") {
-        for entry in headers.entries() {
-            let Value::Text(text) = &entry.node.value else {
-                headers.problem(&entry.node.span, &entry.name, "expected a string");
-                continue;
-            };
-            match (pipeline::header(&entry.name), template(text)) {
-                (Ok(name), Ok(value)) => out.headers.push((name, value)),
-                (Err(message), _) | (_, Err(message)) => {
-                    headers.problem(&entry.node.span, &entry.name, message);
-                }
+    out.headers = headers(&fields, params);
+    fields.finish();
+    out
+}
+
+/// The `headers` of a reply.
+fn headers(reply: &Fields<'_>, params: &Params) -> Vec<(HeaderName, Template)> {
+    let mut found = Vec::new();
+    let Some(headers) = reply.table("headers") else {
+        return found;
+    };
+    for entry in headers.entries() {
+        let Value::Text(text) = &entry.node.value else {
+            headers.problem(&entry.node.span, &entry.name, "expected a string");
+            continue;
+        };
+        match (pipeline::header(&entry.name), Template::parse(text, params)) {
+            (Ok(name), Ok(value)) => found.push((name, value)),
+            (Err(message), _) | (_, Err(message)) => {
+                headers.problem(&entry.node.span, &entry.name, message);
             }
         }
     }
-    fields.finish();
-    out
+    found
 }
 
 /// The `status` of a reply.

@@ -95,7 +95,11 @@ impl<'t> Problems<'t> {
         if found.is_empty() {
             return Ok(value);
         }
-        found.sort_by_key(|p| (p.line, p.column));
+        found.sort_by(|a, b| {
+            (a.line, a.column, &a.at, &a.message).cmp(&(b.line, b.column, &b.at, &b.message))
+        });
+        // a key that is read for two purposes is wrong once
+        found.dedup();
         Err(found)
     }
 }

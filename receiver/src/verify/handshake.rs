@@ -81,23 +81,28 @@ fn reply(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Reply, Reas
         (None, Some(body)) => (body.text(context)?.into_bytes(), Some("text/plain")),
         (None, None) => (Vec::new(), None),
     };
-    let header = |(name, value): &(HeaderName, Template)| {
-        let value = HeaderValue::from_bytes(&value.bytes(context)?);
-        value
-            .map(|value| (name.clone(), value))
-            .map_err(|_| Reason::BadEncoding)
-    };
     Ok(Reply {
         status: template.status,
         content_type: template.content_type.clone().or(kind.map(str::to_owned)),
         headers: template
             .headers
             .iter()
-            .map(header)
+            .map(|entry| header(entry, context))
             .collect::<Result<_, _>>()?,
         body,
         effect: effect(handshake, context)?,
     })
+}
+
+/// One header of an answer.
+pub(crate) fn header(
+    (name, value): &(HeaderName, Template),
+    context: &Context<'_, '_>,
+) -> Result<(HeaderName, HeaderValue), Reason> {
+    let value = HeaderValue::from_bytes(&value.bytes(context)?);
+    value
+        .map(|value| (name.clone(), value))
+        .map_err(|_| Reason::BadEncoding)
 }
 
 fn render(json: &Json, context: &Context<'_, '_>) -> Result<serde_json::Value, Reason> {

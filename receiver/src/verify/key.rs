@@ -4,6 +4,7 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use icu_normalizer::DecomposingNormalizerBorrowed;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha1::Sha1;
@@ -69,8 +70,6 @@ pub enum SecretError {
     Encoding(&'static str),
     #[error("is not the public key of the scheme's algorithm")]
     PublicKey,
-    #[error("has characters outside ASCII, which this scheme does not support yet")]
-    NotAscii,
     #[error("has to be `user:password`")]
     NotUserPassword,
 }
@@ -188,9 +187,11 @@ impl Modifier {
                 key.extend_from_slice(suffix.as_bytes());
                 Ok(key)
             }
-            // ASCII is its own normal form.
-            Modifier::Nfkd if key.is_ascii() => Ok(key),
-            Modifier::Nfkd => Err(SecretError::NotAscii),
+            Modifier::Nfkd => {
+                let text = String::from_utf8(key).map_err(|_| SecretError::Encoding("UTF-8"))?;
+                let normal = DecomposingNormalizerBorrowed::new_nfkd().normalize(&text);
+                Ok(normal.into_owned().into_bytes())
+            }
         }
     }
 }

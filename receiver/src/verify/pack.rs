@@ -8,9 +8,12 @@ use serde::Serialize;
 use super::compile;
 use super::document::{self, Fields, Node, Problem, Problems, Value, nearest, unknown};
 use super::pipeline::Params;
+use super::proof::{self, Proof};
 use super::reason::Reason;
 use super::sample::Sample;
 use super::scheme::Scheme;
+use super::summary::Check;
+use super::template::Template;
 
 /// A pack that cannot be used, with everything that is wrong with it.
 #[derive(Debug, thiserror::Error)]
@@ -37,9 +40,6 @@ pub struct Ack {
     pub status: u16,
     pub content_type: String,
     pub body: String,
-    /// How long the sender waits.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub deadline_ms: Option<u64>,
 }
 
 /// What the sender does when it gets no 2xx.
@@ -77,6 +77,22 @@ pub struct OptionSpec {
     example: Option<String>,
 }
 
+/// By what a delivery is recognised when it comes again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repeats {
+    /// The sender's own id.
+    Id,
+    /// The ids of all events of a batch.
+    Items,
+    /// The signed string, which covers a time or an id.
+    Signed,
+    /// Whatever the source's options name.
+    Option,
+    /// Nothing: it is not recognised.
+    Unknown,
+}
+
 /// What is known about a sender besides its scheme.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
@@ -86,6 +102,19 @@ pub struct Facts {
     pub docs: Option<String>,
     /// What to give as the source's secret.
     pub secret: Option<String>,
+    /// Whether a source can do without one: it then answers handshakes and refuses the rest.
+    pub secret_required: bool,
+    /// What the pack's verification was tried with; the configurable packs have nothing to try.
+    pub proof: Option<Proof>,
+    /// Parts that are known less well: `retry`, `deadline`, `id`, …
+    pub weak: Vec<String>,
+    /// How requests are verified; several are alternatives. Empty: only handshakes are.
+    pub checks: Vec<Check>,
+    /// The registration handshakes, each as the conditions by which it is known.
+    pub handshakes: Vec<String>,
+    /// Where the sender's id stands; the first that is there counts.
+    pub id: Vec<String>,
+    pub repeats: Repeats,
     /// The largest body the sender is known to send, in bytes.
     pub body_max: Option<u64>,
     /// Whether a valid signature says anything about the body.
@@ -94,6 +123,8 @@ pub struct Facts {
     /// serve as idempotency key.
     pub id_unique: bool,
     pub retry: Retry,
+    /// How long the sender waits for the answer.
+    pub deadline_ms: Option<u64>,
     pub ack: Option<Ack>,
     /// The answer to what is not verified.
     pub reject_status: u16,
@@ -109,6 +140,7 @@ pub struct Pack {
     /// As it is with every option at its default.
     scheme: Arc<Scheme>,
     samples: Vec<Sample>,
+    replaces_built_in: bool,
 }
 
 impl Pack {
@@ -137,6 +169,7 @@ impl Pack {
             root,
             scheme: Arc::new(parts.scheme),
             samples: parts.samples,
+            replaces_built_in: parts.replaces_built_in,
         })
     }
 
@@ -164,6 +197,11 @@ impl Pack {
 
     pub(crate) fn samples(&self) -> &[Sample] {
         &self.samples
+    }
+
+    /// Whether it says that it takes the place of a built-in pack of its name.
+    pub(crate) fn replaces_built_in(&self) -> bool {
+        self.replaces_built_in
     }
 
     /// The pack as it was written.
@@ -310,6 +348,7 @@ struct Parts {
     facts: Facts,
     scheme: Scheme,
     samples: Vec<Sample>,
+    replaces_built_in: bool,
 }
 
 fn read(
@@ -347,12 +386,14 @@ fn read(
             .into_iter()
             .map(Sample::read)
             .collect();
+        let replaces_built_in = fields.boolean("replaces_built_in").unwrap_or(false);
         let _ = fields.node("options");
         fields.finish();
         Parts {
             facts,
             scheme,
             samples,
+            replaces_built_in,
         }
     });
     match problems.finish(result)? {
@@ -373,16 +414,25 @@ fn facts(name: &str, fields: &Fields<'_>, scheme: &Scheme, options: Vec<OptionSp
     if scheme.blocks.is_empty() && scheme.handshakes.is_empty() {
         fields.problem(&fields.span, "verify", "is missing");
     }
+    let (ack, deadline_ms) = fields.table("ack").map(ack).unwrap_or_default();
     Facts {
         name: name.to_owned(),
         title: text("title").unwrap_or_else(|| name.to_owned()),
         docs: text("docs"),
         secret: text("secret"),
+        secret_required: fields.boolean("secret_required").unwrap_or(true),
+        proof: fields.one("proof", Proof::parse),
+        weak: fields.each("weak", proof::part),
+        checks: fields.tables("verify").iter().map(Check::read).collect(),
+        handshakes: fields.tables("handshake").iter().map(conditions).collect(),
+        id: ids(fields),
+        repeats: repeats(scheme, &options),
         body_max: fields.one("body_max", size),
         body_authenticated: body_authenticated(fields, scheme),
         id_unique: scheme.event.id_unique,
         retry: fields.table("retry").map(retry).unwrap_or_default(),
-        ack: fields.table("ack").map(ack),
+        deadline_ms,
+        ack,
         reject_status: reject(fields),
         options,
     }
@@ -423,16 +473,54 @@ fn retry(fields: Fields<'_>) -> Retry {
     retry
 }
 
-fn ack(fields: Fields<'_>) -> Ack {
-    let text = |key| fields.text(key).map(str::to_owned);
-    let ack = Ack {
-        status: compile::status(&fields).unwrap_or(200),
-        content_type: text("type").unwrap_or_else(|| "text/plain".into()),
-        body: text("body").unwrap_or_default(),
-        deadline_ms: unsigned(&fields, "deadline_ms"),
-    };
+fn conditions(handshake: &Fields<'_>) -> String {
+    handshake
+        .each("when", |text| Ok(text.to_owned()))
+        .join(", ")
+}
+
+fn repeats(scheme: &Scheme, options: &[OptionSpec]) -> Repeats {
+    let event = &scheme.event;
+    let mut templates = scheme.blocks.iter().flat_map(|block| block.templates());
+    if event.id_unique && !event.id.is_empty() {
+        return Repeats::Id;
+    }
+    if event.id_unique && event.item_id.is_some() {
+        return Repeats::Items;
+    }
+    if event.id_unique && options.iter().any(|option| option.name == "id_header") {
+        return Repeats::Option;
+    }
+    match templates.any(Template::covers_time_or_id) {
+        true => Repeats::Signed,
+        false => Repeats::Unknown,
+    }
+}
+
+fn ids(fields: &Fields<'_>) -> Vec<String> {
+    let event = fields.table("event");
+    let texts = event.map(|event| event.each("id", |text| Ok(text.to_owned())));
+    texts.unwrap_or_default()
+}
+
+/// The answer, and within which time. A table that gives but a time wants creel's own answer.
+fn ack(fields: Fields<'_>) -> (Option<Ack>, Option<u64>) {
+    let (status, kind, body) = (
+        compile::status(&fields),
+        fields.text("type"),
+        fields.text("body"),
+    );
+    let says = status.is_some() || kind.is_some() || body.is_some();
+    let ack = says.then(|| Ack {
+        status: status.unwrap_or(200),
+        content_type: kind.unwrap_or("text/plain").to_owned(),
+        body: body.unwrap_or_default().to_owned(),
+    });
+    let deadline_ms = unsigned(&fields, "deadline_ms");
+    // read with the scheme: what is in them depends on the request
+    let _ = fields.node("headers");
     fields.finish();
-    ack
+    (ack, deadline_ms)
 }
 
 fn reject(fields: &Fields<'_>) -> u16 {

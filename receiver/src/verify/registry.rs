@@ -3,35 +3,189 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::document::nearest;
+use super::document::{Problem, nearest};
 use super::pack::{Pack, PackError};
 
+/// Each name with its file.
+macro_rules! built_in {
+    ($($name:literal)*) => {
+        &[$(($name, include_str!(concat!("../../providers/", $name, ".toml")))),*]
+    };
+}
+
 /// Every built-in pack: its name and its file. The only list of them.
-const BUILT_IN: &[(&str, &str)] = &[
-    ("basic", include_str!("../../providers/basic.toml")),
-    ("github", include_str!("../../providers/github.toml")),
-    ("gitlab", include_str!("../../providers/gitlab.toml")),
-    (
-        "gitlab-signed",
-        include_str!("../../providers/gitlab-signed.toml"),
-    ),
-    ("hmac", include_str!("../../providers/hmac.toml")),
-    ("none", include_str!("../../providers/none.toml")),
-    ("shopify", include_str!("../../providers/shopify.toml")),
-    ("slack", include_str!("../../providers/slack.toml")),
-    (
-        "standardwebhooks",
-        include_str!("../../providers/standardwebhooks.toml"),
-    ),
-    (
-        "standardwebhooks-v1a",
-        include_str!("../../providers/standardwebhooks-v1a.toml"),
-    ),
-    ("stripe", include_str!("../../providers/stripe.toml")),
-    ("svix", include_str!("../../providers/svix.toml")),
-    ("token", include_str!("../../providers/token.toml")),
-    ("twilio", include_str!("../../providers/twilio.toml")),
-];
+const BUILT_IN: &[(&str, &str)] = built_in! {
+    "adobe-sign"
+    "aftership"
+    "airtable"
+    "airwallex"
+    "anthropic"
+    "asana"
+    "assemblyai"
+    "auth0"
+    "authorize-net"
+    "azure-devops"
+    "azure-event-grid"
+    "bandwidth"
+    "basic"
+    "bigcommerce"
+    "bitbucket"
+    "box"
+    "brevo"
+    "brex"
+    "buildkite"
+    "cal-com"
+    "calendly"
+    "chargebee"
+    "checkout-com"
+    "circleci"
+    "clerk"
+    "clickup"
+    "cloudevents"
+    "cloudflare-notifications"
+    "cloudflare-stream"
+    "coinbase-commerce"
+    "crisp"
+    "customerio"
+    "datadog"
+    "datocms"
+    "daytona"
+    "deepgram"
+    "discord"
+    "docusign"
+    "dodo-payments"
+    "dropbox"
+    "dropbox-sign"
+    "dwolla"
+    "easypost"
+    "elevenlabs"
+    "expo-eas"
+    "fastspring"
+    "figma"
+    "fireblocks"
+    "fitbit"
+    "flutterwave"
+    "flutterwave-v3"
+    "front-app"
+    "front-rule"
+    "getstream"
+    "ghost"
+    "gitea"
+    "github"
+    "gitlab"
+    "gitlab-signed"
+    "gocardless"
+    "google-push-channel"
+    "grafana"
+    "helpscout"
+    "heroku"
+    "hmac"
+    "hubspot"
+    "hugging-face"
+    "incident-io"
+    "intercom"
+    "jira"
+    "klaviyo"
+    "lark"
+    "launchdarkly"
+    "lemonsqueezy"
+    "line"
+    "linear"
+    "linkedin"
+    "lithic"
+    "liveblocks"
+    "loops"
+    "mailchimp"
+    "mailgun"
+    "mailjet"
+    "mandrill"
+    "mercadopago"
+    "meta"
+    "microsoft-graph"
+    "miro"
+    "modern-treasury"
+    "mollie"
+    "mollie-classic"
+    "mux"
+    "none"
+    "notion"
+    "novu"
+    "nylas"
+    "okta"
+    "onfido"
+    "onfleet"
+    "openai"
+    "paddle"
+    "pagerduty"
+    "pandadoc"
+    "paystack"
+    "persona"
+    "polar"
+    "postmark"
+    "prismic"
+    "pusher"
+    "quickbooks"
+    "razorpay"
+    "recall-ai"
+    "recharge"
+    "recurly"
+    "render"
+    "replicate"
+    "resend"
+    "retell"
+    "revenuecat"
+    "ringcentral"
+    "sanity"
+    "segment"
+    "sendgrid"
+    "sentry"
+    "shippo"
+    "shopify"
+    "signalwire"
+    "sinch"
+    "slack"
+    "smartsheet"
+    "snyk"
+    "sparkpost"
+    "square"
+    "standardwebhooks"
+    "standardwebhooks-v1a"
+    "storyblok"
+    "strapi"
+    "strava"
+    "stripe"
+    "sumsub"
+    "supabase-auth-hook"
+    "svix"
+    "tailscale"
+    "tally"
+    "teams-outgoing"
+    "telegram"
+    "telnyx"
+    "terraform-cloud"
+    "tiktok"
+    "todoist"
+    "token"
+    "travis-ci"
+    "trello"
+    "twilio"
+    "twitch"
+    "typeform"
+    "vapi"
+    "vercel"
+    "veriff"
+    "webex"
+    "webflow"
+    "websub"
+    "wise"
+    "withings"
+    "woocommerce"
+    "workos"
+    "x"
+    "xero"
+    "zendesk"
+    "zoom"
+};
 
 /// Packs by name.
 #[derive(Debug)]
@@ -53,7 +207,33 @@ impl Registry {
         Self { packs }
     }
 
-    /// Adds a pack of the user's own, or replaces one of the same name.
+    /// Takes in a pack of the user's own.
+    ///
+    /// # Errors
+    /// The name is that of a built-in pack and the pack does not say that it
+    /// replaces it, or says so and there is none.
+    pub(crate) fn place(&mut self, pack: Pack) -> Result<(), Problem> {
+        let name = pack.name().to_owned();
+        let built_in = BUILT_IN.iter().any(|(other, _)| *other == name);
+        let message = match (built_in, pack.replaces_built_in()) {
+            (true, false) => format!(
+                "there is a built-in pack `{name}`: call the file otherwise, or say `replaces_built_in = true`"
+            ),
+            (false, true) => format!("there is no built-in pack `{name}` to replace"),
+            _ => {
+                self.packs.insert(name, Arc::new(pack));
+                return Ok(());
+            }
+        };
+        Err(Problem {
+            line: 1,
+            column: 1,
+            at: "replaces_built_in".into(),
+            message,
+        })
+    }
+
+    /// Adds a pack under a name, whatever was there.
     ///
     /// # Errors
     /// [`PackError`] with every problem, each with line and column.

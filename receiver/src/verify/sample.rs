@@ -19,7 +19,8 @@ pub struct SampleRequest {
 }
 
 /// A sample as the pack writes it. Known marks are replaced everywhere:
-/// `@n@`, `@hex@` (32 digits), `@uuid@`, `@unix@`, `@rfc3339@`.
+/// `@n@`, `@hex@` (32 digits), `@uuid@`, `@unix@`, `@unix-ms@`, `@rfc3339@`. Where the
+/// signature stands in the body, `@signature@` is left for the one who signs.
 #[derive(Debug, Clone)]
 pub(crate) struct Sample {
     event_type: Option<String>,
@@ -96,7 +97,7 @@ impl Pack {
     }
 }
 
-struct Marks([(&'static str, String); 5]);
+struct Marks([(&'static str, String); 6]);
 
 impl Marks {
     fn new(pack: &str, n: u64, now_unix_ms: i64) -> Self {
@@ -114,6 +115,7 @@ impl Marks {
             ("@hex@", hex),
             ("@uuid@", uuid),
             ("@unix@", Clock::Unix.write(now_unix_ms)),
+            ("@unix-ms@", Clock::UnixMs.write(now_unix_ms)),
             ("@rfc3339@", Clock::Rfc3339.write(now_unix_ms)),
         ])
     }

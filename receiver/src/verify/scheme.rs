@@ -19,6 +19,10 @@ pub(crate) struct Scheme {
     pub handshakes: Vec<Handshake>,
     pub event: Event,
     pub secret_headers: Vec<HeaderName>,
+    /// Parameters of the query that carry credentials.
+    pub secret_query: Vec<String>,
+    /// Headers of the answer to a delivery.
+    pub ack_headers: Vec<(HeaderName, Template)>,
 }
 
 #[derive(Debug, Clone)]

@@ -3,10 +3,13 @@
 //! Runs the same pack backwards: what the check reads out of a header, this
 //! puts there.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
@@ -41,7 +44,12 @@ pub struct Signed {
     /// Longer than before where a scheme carries the body's hash there.
     pub url: String,
     pub headers: HeaderMap,
+    /// Instead of the one that was given, where the signature stands in it.
+    pub body: Option<Vec<u8>>,
 }
+
+/// Where a body that holds its signature leaves room for it.
+const SIGNATURE_MARK: &str = "@signature@";
 
 /// Why a request cannot be signed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +79,7 @@ impl Verifier {
             method: unsigned.method,
             url: url.to_owned(),
             headers: unsigned.headers.clone(),
-            body: unsigned.body,
+            body: Cow::Borrowed(unsigned.body),
         };
         draft.announce(unsigned)?;
         if let Some((index, block)) = draft.block()? {
@@ -80,6 +88,10 @@ impl Verifier {
         Ok(Signed {
             url: draft.url,
             headers: draft.headers,
+            body: match draft.body {
+                Cow::Borrowed(_) => None,
+                Cow::Owned(body) => Some(body),
+            },
         })
     }
 }
@@ -89,7 +101,7 @@ struct Draft<'s> {
     method: &'s Method,
     url: String,
     headers: HeaderMap,
-    body: &'s [u8],
+    body: Cow<'s, [u8]>,
 }
 
 impl<'s> Draft<'s> {
@@ -131,7 +143,7 @@ impl<'s> Draft<'s> {
             host: &rest[..at],
             target: &rest[at..],
             headers: &self.headers,
-            body: self.body,
+            body: &self.body,
         };
         Ok(ask(&View::new(&request)))
     }
@@ -173,14 +185,10 @@ impl<'s> Draft<'s> {
         }
         let secret = key.bytes.expose_secret();
         let time = self.place_time(block, now_unix_ms)?;
-        if block.uses_id()
-            && let Some(first) = block.id.first()
-        {
-            self.place(first, id.as_bytes())?;
-        }
+        let id = self.place_id(block, id)?;
         let tag = match algorithm {
             Algorithm::Equal => secret.clone(),
-            _ => self.tag(block, algorithm, secret, time.as_deref(), id)?,
+            _ => self.tag(block, algorithm, secret, time.as_deref(), &id)?,
         };
         let place = self.signature_place(block)?;
         self.place(place, &place.end.encode(&tag))
@@ -202,7 +210,7 @@ impl<'s> Draft<'s> {
         let needed =
             hash.required || hash.required_unless_form && !is_form && !self.body.is_empty();
         if needed && !given {
-            let digest = hash.from.end.encode(&Sha256::digest(self.body));
+            let digest = hash.from.end.encode(&Sha256::digest(&self.body));
             let digest = String::from_utf8_lossy(&digest).into_owned();
             let joint = if self.url.contains('?') { '&' } else { '?' };
             self.url.push_str(&format!("{joint}{name}={digest}"));
@@ -217,9 +225,37 @@ impl<'s> Draft<'s> {
         let End::Time(clock) = first.end else {
             return Ok(None);
         };
+        if let Some(text) = self.in_body(&block.time)? {
+            return Ok(Some(text));
+        }
         let text = clock.write(now_unix_ms);
         self.place(first, text.as_bytes())?;
         Ok(Some(text))
+    }
+
+    fn place_id(&mut self, block: &Block, id: &str) -> Result<String, SignError> {
+        let Some(first) = block.id.first().filter(|_| block.uses_id()) else {
+            return Ok(id.to_owned());
+        };
+        if let Some(text) = self.in_body(&block.id)? {
+            return Ok(text);
+        }
+        self.place(first, id.as_bytes())?;
+        Ok(id.to_owned())
+    }
+
+    /// What the body says already where it is the body that is read.
+    fn in_body(&self, pipelines: &[Pipeline]) -> Result<Option<String>, SignError> {
+        let reads_body = |pipeline: &&Pipeline| {
+            matches!(pipeline.locator, Locator::Json(_) | Locator::Form(_))
+        };
+        self.with_view(|view| {
+            let texts = pipelines.iter().filter(reads_body).filter_map(|pipeline| {
+                let values = pipeline.texts(view).ok()??;
+                String::from_utf8(values.first()?.to_vec()).ok()
+            });
+            texts.into_iter().next()
+        })
     }
 
     fn tag(
@@ -257,7 +293,14 @@ impl<'s> Draft<'s> {
                 self.headers.insert(AUTHORIZATION, value);
                 return Ok(());
             }
-            _ => return Err(self.unsupported("a signed value is not in a header")),
+            Locator::Query(name) => {
+                let joint = if self.url.contains('?') { '&' } else { '?' };
+                let value = percent_encode(text, NON_ALPHANUMERIC);
+                self.url.push_str(&format!("{joint}{name}={value}"));
+                return Ok(());
+            }
+            Locator::Json(_) | Locator::Form(_) => return self.place_in_body(pipeline, text),
+            Locator::Const(_) => return Err(self.unsupported("a signed value is a constant")),
         };
         let mut item = text.to_vec();
         let mut separator = None;
@@ -282,6 +325,28 @@ impl<'s> Draft<'s> {
         };
         let value = HeaderValue::from_bytes(&value).map_err(|_| SignError::Header)?;
         self.headers.insert(name, value);
+        Ok(())
+    }
+
+    /// Writes `text` where the body leaves room for it.
+    fn place_in_body(&mut self, pipeline: &Pipeline, text: &[u8]) -> Result<(), SignError> {
+        let mut value = String::from_utf8(text.to_vec()).map_err(|_| SignError::Header)?;
+        let form = matches!(pipeline.locator, Locator::Form(_));
+        let inside = |filter: &Filter| matches!(filter, Filter::Json(_));
+        if !form || pipeline.filters.iter().any(inside) {
+            let quoted = serde_json::Value::from(value).to_string();
+            value = quoted[1..quoted.len() - 1].to_owned();
+        }
+        if form {
+            value = percent_encode(value.as_bytes(), NON_ALPHANUMERIC).to_string();
+        }
+        let body = String::from_utf8(self.body.to_vec()).ok();
+        let body = body.filter(|body| body.contains(SIGNATURE_MARK));
+        let body = body.ok_or_else(|| {
+            let what = format!("its signature stands in the body, which has no `{SIGNATURE_MARK}`");
+            self.unsupported(&what)
+        })?;
+        self.body = Cow::Owned(body.replace(SIGNATURE_MARK, &value).into_bytes());
         Ok(())
     }
 }

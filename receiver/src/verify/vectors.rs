@@ -89,11 +89,7 @@ impl Report {
 pub fn run(registry: &Registry, files: &[impl AsRef<Path>]) -> Result<Report, VectorsError> {
     let mut report = Report::default();
     for path in files.iter().map(AsRef::as_ref) {
-        let text = std::fs::read_to_string(path).map_err(|error| VectorsError::Read {
-            path: path.to_owned(),
-            error,
-        })?;
-        let file = run_text(registry, &path.display().to_string(), &text)?;
+        let file = run_text(registry, &path.display().to_string(), &text(path)?)?;
         report.totals.add(&file.counts);
         report.files.push(file);
     }
@@ -105,11 +101,7 @@ pub fn run(registry: &Registry, files: &[impl AsRef<Path>]) -> Result<Report, Ve
 /// # Errors
 /// [`VectorsError::Format`] if it is no array of vectors.
 pub fn run_text(registry: &Registry, file: &str, text: &str) -> Result<FileReport, VectorsError> {
-    let vectors: Vec<Vector> =
-        serde_json::from_str(text).map_err(|error| VectorsError::Format {
-            file: file.to_owned(),
-            error,
-        })?;
+    let vectors = parse(file, text)?;
     let mut report = FileReport {
         file: file.to_owned(),
         ..FileReport::default()
@@ -118,6 +110,25 @@ pub fn run_text(registry: &Registry, file: &str, text: &str) -> Result<FileRepor
         report.take(registry, vector);
     }
     Ok(report)
+}
+
+/// The vectors of a file.
+pub(super) fn read(path: &Path) -> Result<Vec<Vector>, VectorsError> {
+    parse(&path.display().to_string(), &text(path)?)
+}
+
+fn text(path: &Path) -> Result<String, VectorsError> {
+    std::fs::read_to_string(path).map_err(|error| VectorsError::Read {
+        path: path.to_owned(),
+        error,
+    })
+}
+
+fn parse(file: &str, text: &str) -> Result<Vec<Vector>, VectorsError> {
+    serde_json::from_str(text).map_err(|error| VectorsError::Format {
+        file: file.to_owned(),
+        error,
+    })
 }
 
 impl Counts {
@@ -164,12 +175,12 @@ impl FileReport {
 
 /// One vector. Fields that only inform (source, notes, reason) are not read.
 #[derive(Debug, Deserialize)]
-struct Vector {
-    id: String,
+pub(super) struct Vector {
+    pub(super) id: String,
     provider: String,
     kind: String,
     #[serde(default)]
-    class: String,
+    pub(super) class: String,
     secret: Option<String>,
     #[serde(default)]
     more_secrets: Option<Vec<String>>,
@@ -181,11 +192,22 @@ struct Vector {
     #[serde(default)]
     config: Option<BTreeMap<String, serde_json::Value>>,
     #[serde(default)]
-    expected: Option<String>,
+    pub(super) expected: Option<String>,
+    /// What libraries say of it.
+    #[serde(default)]
+    pub(super) checked_by: Option<Vec<CheckedBy>>,
     event_id: Option<String>,
     event_type: Option<String>,
     event_ids: Option<Vec<String>>,
     response: Option<Response>,
+}
+
+/// A library's verdict.
+#[derive(Debug, Deserialize)]
+pub(super) struct CheckedBy {
+    pub(super) sdk: String,
+    /// `accept` or `reject`.
+    pub(super) verdict: String,
 }
 
 /// The expected answer to a handshake.

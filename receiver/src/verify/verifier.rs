@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret;
 
 use super::check;
@@ -18,6 +18,7 @@ use super::pipeline::{Locator, Pipeline, Role};
 use super::reason::Reason;
 use super::request::{Request, View};
 use super::scheme::{Auth, EffectKind, Scheme};
+use super::template::Context;
 use super::url::PublicUrl;
 
 /// More secrets than this at once are no rotation.
@@ -95,6 +96,8 @@ pub struct Accepted {
     pub idempotency: Option<Idempotency>,
     /// Whether the signature says anything about the body.
     pub body_authenticated: bool,
+    /// Headers that the sender wants to see in the answer.
+    pub ack_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
 /// Judges the requests of one source. Cheap to share, has no state.
@@ -156,7 +159,8 @@ fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key
         .handshakes
         .iter()
         .any(|h| matches!(h.effect, Some((EffectKind::StoreSecret, _))));
-    if needed && !learned && source.secrets.is_empty() {
+    let required = needed && !learned && pack.facts().secret_required;
+    if required && source.secrets.is_empty() {
         return Err(PrepareError::NoSecret {
             provider: pack.name().to_owned(),
             secret: pack.facts().secret.clone(),
@@ -295,7 +299,23 @@ impl Verifier {
             event_type,
             idempotency,
             body_authenticated: self.pack.facts().body_authenticated,
+            ack_headers: self.ack_headers(view),
         }))
+    }
+
+    /// A header that cannot be made is left out: it is no reason to lose the delivery.
+    fn ack_headers(&self, view: &View<'_>) -> Vec<(HeaderName, HeaderValue)> {
+        let context = Context {
+            view,
+            url: "",
+            time: None,
+            id: None,
+            secret: None,
+        };
+        let entries = self.scheme.ack_headers.iter();
+        entries
+            .filter_map(|entry| handshake::header(entry, &context).ok())
+            .collect()
     }
 
     /// The key that the source's own pipeline finds, if it has one.
@@ -323,6 +343,11 @@ impl Verifier {
     /// Headers that carry credentials: to be stored as digests only.
     pub fn secret_headers(&self) -> &[HeaderName] {
         &self.scheme.secret_headers
+    }
+
+    /// Parameters of the query that carry credentials: to be stored as digests only.
+    pub fn secret_query(&self) -> &[String] {
+        &self.scheme.secret_query
     }
 
     /// What orders deliveries naturally (a Stripe object, a GitHub repository).

@@ -61,6 +61,7 @@ fn known() -> Known {
             facts("stripe"),
             facts("twilio"),
         ],
+        pack_problems: Vec::new(),
         destinations: Some(&Kinds),
     }
 }

@@ -51,6 +51,9 @@ pub enum Command {
     Dead(c::dead::Command),
     #[cfg(feature = "client")]
     #[command(subcommand)]
+    Quarantine(c::quarantine::Command),
+    #[cfg(feature = "client")]
+    #[command(subcommand)]
     Routes(c::routes::Command),
     #[cfg(feature = "client")]
     Undelivered(c::undelivered::Args),

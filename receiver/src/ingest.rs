@@ -5,11 +5,14 @@
 //! before `append` returns. A sender that goes away meanwhile drops the request
 //! here; what the log has begun it finishes or never began.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
 use creel_common::heavy::heavy;
+use creel_common::ids::QuarantineId;
 use creel_common::log::Intake;
 use creel_common::time::{Clock, Timestamp};
 use http::request::Parts;
@@ -21,11 +24,12 @@ use sha2::{Digest, Sha256};
 use crate::body::{self, BodyLimits, Budget, Share};
 use crate::forwarded::Origin;
 use crate::metrics::Metrics;
+use crate::quarantine::{Item, ItemHead, Quarantine};
 use crate::quiet::{Quiet, Tell};
 use crate::reply::{self, Refused, Reply};
 use crate::server::{Handler, Peer};
 use crate::sources::{BODY_BYTES_MAX, Source, Sources};
-use crate::verify::{self, Accepted, Verdict};
+use crate::verify::{self, Accepted, Reason, Verdict};
 
 /// What metrics and the log say instead of a source that is not configured.
 const NO_SOURCE: &str = "-";
@@ -48,6 +52,8 @@ pub struct Ingest {
     pub body_timeout: Duration,
     /// Keeps refusals from flooding the log.
     pub quiet: Quiet,
+    /// Where requests that fail verification go, if anywhere.
+    pub quarantine: Option<Arc<Quarantine>>,
 }
 
 /// The public service; cloning shares it.
@@ -131,10 +137,7 @@ impl Ingest {
             authority,
             &self.trusted_proxies,
         );
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
+        let target = target(parts);
         let request = verify::Request {
             method: &parts.method,
             scheme: origin.scheme,
@@ -150,28 +153,17 @@ impl Ingest {
             }
             return Err(Stop::refused(None, Refused::NoSource, true));
         };
-        let accepted = accept(source, &request, received_at)?;
-        let head = Head {
-            method: parts.method.as_str().to_owned(),
-            target: target.to_owned(),
-            headers: stored(&parts.headers, &source.credentials),
-            remote: Some(origin.remote),
-            event_id: accepted.event_id,
-            key: accepted
-                .idempotency
-                .filter(|_| source.dedupes)
-                .map(|repeat| key(repeat.key)),
-            body_authenticated: accepted.body_authenticated,
-        };
-        let delivery = Delivery {
-            envelope: Envelope {
-                source: source.name.clone(),
-                event_type: accepted.event_type,
-                received_at,
-            },
-            head,
-            body,
-        };
+        let accepted = accept(source, &request, received_at).inspect_err(|stop| {
+            self.quarantine(stop, source, parts, &body, peer, (origin.remote, received_at));
+        })?;
+        let delivery = delivery(
+            source,
+            &request,
+            origin.remote,
+            received_at,
+            accepted,
+            body.clone(),
+        );
         let appended = self
             .log
             .append(delivery)
@@ -180,6 +172,36 @@ impl Ingest {
         drop(share);
         tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
         Ok((source, reply::taken(appended, source.verifier.pack().ack())))
+    }
+
+    /// Offers what failed verification to the quarantine, with all that judging it again takes.
+    fn quarantine(
+        &self,
+        stop: &Stop<'_>,
+        source: &Source,
+        parts: &Parts,
+        body: &Bytes,
+        peer: &Peer,
+        (remote, received_at): (IpAddr, Timestamp),
+    ) {
+        let (Some(quarantine), Some(reason)) = (&self.quarantine, stop.not_verified()) else {
+            return;
+        };
+        quarantine.offer(&source.name, reason, remote, self.clock.mono(), || Item {
+            id: QuarantineId::default(),
+            received_at,
+            reason,
+            head: ItemHead {
+                source: source.name.clone(),
+                peer: peer.address.ip(),
+                remote,
+                authority: parts.uri.authority().map(ToString::to_string),
+                method: parts.method.as_str().to_owned(),
+                target: target(parts).to_owned(),
+                headers: stored(&parts.headers, &[]),
+            },
+            body: body.clone(),
+        });
     }
 
     fn refuse(&self, refusal: &Refusal<'_>, parts: &Parts, peer: &Peer) -> Reply {
@@ -236,6 +258,17 @@ impl<'s> Stop<'s> {
         })
     }
 
+    /// The scheme's reason, if it was the scheme that said no.
+    fn not_verified(&self) -> Option<Reason> {
+        match self {
+            Self::Refused(Refusal {
+                why: Refused::NotVerified { reason, .. },
+                ..
+            }) => Some(*reason),
+            _ => None,
+        }
+    }
+
     /// A 405 that lists the methods of this source.
     fn allowing(mut self, like: Option<&'s Arc<Source>>) -> Self {
         if let Self::Refused(refusal) = &mut self {
@@ -243,6 +276,12 @@ impl<'s> Stop<'s> {
         }
         self
     }
+}
+
+/// Path and query as they came.
+fn target(parts: &Parts) -> &str {
+    let target = parts.uri.path_and_query();
+    target.map_or("/", |target| target.as_str())
 }
 
 fn allows(source: Option<&Arc<Source>>, method: &Method) -> bool {
@@ -272,13 +311,46 @@ fn accept<'s>(
     }
 }
 
-fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
+/// Judges a request as of `now`.
+pub fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
     let millis = i64::try_from(now.millis()).unwrap_or(i64::MAX);
     heavy(request.body.len(), || verifier.check(request, millis))
 }
 
+/// What a request of `source` becomes in the log.
+pub fn delivery(
+    source: &Source,
+    request: &verify::Request<'_>,
+    remote: IpAddr,
+    received_at: Timestamp,
+    accepted: Accepted,
+    body: Bytes,
+) -> Delivery {
+    let head = Head {
+        method: request.method.as_str().to_owned(),
+        target: request.target.to_owned(),
+        headers: stored(request.headers, &source.credentials),
+        remote: Some(remote),
+        event_id: accepted.event_id,
+        key: accepted
+            .idempotency
+            .filter(|_| source.dedupes)
+            .map(|repeat| key(repeat.key)),
+        body_authenticated: accepted.body_authenticated,
+    };
+    Delivery {
+        envelope: Envelope {
+            source: source.name.clone(),
+            event_type: accepted.event_type,
+            received_at,
+        },
+        head,
+        body,
+    }
+}
+
 /// Header lines as they are kept: in order, repeats kept, credentials as digests.
-fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
+pub fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
     headers
         .iter()
         .map(|(name, value)| {

@@ -23,6 +23,7 @@ mod lending;
 pub mod metrics;
 mod operate;
 pub mod private;
+pub mod quarantine;
 mod quiet;
 mod receiver;
 mod reply;

@@ -77,7 +77,8 @@ impl TryFrom<FindQuery> for Find {
     }
 }
 
-fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Failure> {
+/// A time in a query.
+pub fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Failure> {
     let Some(text) = text else { return Ok(None) };
     if let Ok(millis) = text.parse::<u64>() {
         return Ok(Some(Timestamp(millis)));
@@ -418,7 +419,7 @@ pub async fn sources(State(api): State<Api>) -> Json<Vec<SourceView>> {
 }
 
 /// Who acts: the token's name always, and what the caller says of themselves.
-fn actor(caller: &Caller, act: ActCall) -> Result<Actor, Failure> {
+pub fn actor(caller: &Caller, act: ActCall) -> Result<Actor, Failure> {
     let texts = [&act.who, &act.why];
     if texts
         .into_iter()

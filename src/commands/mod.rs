@@ -18,6 +18,8 @@ pub mod demo;
 pub mod log;
 #[cfg(feature = "receiver")]
 pub mod providers;
+#[cfg(feature = "client")]
+pub mod quarantine;
 #[cfg(feature = "receiver")]
 pub mod receiver;
 pub mod restore;
@@ -65,6 +67,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Deliveries(command) => deliveries::run(global, &command),
         #[cfg(feature = "client")]
         Command::Dead(command) => dead::run(global, &command),
+        #[cfg(feature = "client")]
+        Command::Quarantine(command) => quarantine::run(global, &command),
         #[cfg(feature = "client")]
         Command::Routes(command) => routes::run(global, &command),
         #[cfg(feature = "client")]

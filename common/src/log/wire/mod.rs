@@ -11,6 +11,7 @@ mod delivery;
 mod facts;
 mod found;
 mod lease;
+mod quarantine;
 mod refusal;
 mod settle;
 mod source;
@@ -27,6 +28,10 @@ pub use self::delivery::{DeliveryView, HeaderView};
 pub use self::facts::{DedupeView, KeptView, LogView, PartView, ReachedView, VolumeView};
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};
 pub use self::lease::{ItemView, LeaseCall, LeaseReply, LeaseView};
+pub use self::quarantine::{
+    ChosenCall, Chosen, PromoteCall, Promoted, QuarantineFind, QuarantinePage, QuarantineView,
+    ReverifyCall, Reverified,
+};
 pub use self::refusal::{Refusal, RefusalKind};
 pub use self::settle::{ExtendReply, OutcomeWord, ReportView, SettleCall, SettledView, bounded};
 pub use self::source::SourceView;

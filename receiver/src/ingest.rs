@@ -154,7 +154,14 @@ impl Ingest {
             return Err(Stop::refused(None, Refused::NoSource, true));
         };
         let accepted = accept(source, &request, received_at).inspect_err(|stop| {
-            self.quarantine(stop, source, parts, &body, peer, (origin.remote, received_at));
+            self.quarantine(
+                stop,
+                source,
+                parts,
+                &body,
+                peer,
+                (origin.remote, received_at),
+            );
         })?;
         let delivery = delivery(
             source,
@@ -312,7 +319,11 @@ fn accept<'s>(
 }
 
 /// Judges a request as of `now`.
-pub fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
+pub fn judge(
+    verifier: &verify::Verifier,
+    request: &verify::Request<'_>,
+    now: Timestamp,
+) -> Verdict {
     let millis = i64::try_from(now.millis()).unwrap_or(i64::MAX);
     heavy(request.body.len(), || verifier.check(request, millis))
 }

@@ -24,8 +24,8 @@ use crate::auth::{Access, Guard, Tokens, guard};
 use crate::facts::ReadFacts;
 use crate::failure::Failure;
 use crate::ingest::Ingest;
-use crate::server::{Handler, Peer};
 use crate::quarantine::calls;
+use crate::server::{Handler, Peer};
 use crate::{health, lending, operate};
 
 /// Largest body of an operator's call.

@@ -8,8 +8,8 @@ use super::check::route_name;
 use super::problems::{Origin, Problems};
 use super::raw::Fields;
 use super::{
-    Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route, Source,
-    Start, Token, Worker,
+    Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
+    Source, Start, Token, Worker,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;

@@ -20,7 +20,7 @@ use super::wire::{
     ActCall, AttemptView, BackupOrderCall, ChosenCall, CountReply, DeadCall, DeadPage, ExtendReply,
     FRAMED, FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, PromoteCall,
     Promoted, QuarantineFind, QuarantinePage, QuarantineView, Refusal, RefusalKind, RenameCall,
-    ReverifyCall, Reverified, RewindCall, SourceView, WireError, find_pairs,
+    Reverified, ReverifyCall, RewindCall, SourceView, WireError, find_pairs,
 };
 use super::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Lease, LeaseRequest,

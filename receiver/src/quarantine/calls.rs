@@ -8,7 +8,7 @@ use axum::{Extension, Json};
 use creel_common::ids::QuarantineId;
 use creel_common::log::wire::{
     Chosen, ChosenCall, CountReply, PromoteCall, Promoted, QuarantinePage, QuarantineView,
-    ReverifyCall, Reverified,
+    Reverified, ReverifyCall,
 };
 use creel_common::log::{OperateError, PAGE_DEFAULT, PAGE_MAX};
 use serde::Deserialize;
@@ -70,7 +70,9 @@ async fn to_the_end<T: Send + 'static>(
 
 fn something(which: &Chosen) -> Result<(), Failure> {
     match which.says_nothing() {
-        true => Err(Failure::invalid("say which requests: ids, a filter, or all")),
+        true => Err(Failure::invalid(
+            "say which requests: ids, a filter, or all",
+        )),
         false => Ok(()),
     }
 }
@@ -177,7 +179,9 @@ pub async fn promote(
 ) -> Result<Json<Promoted>, Failure> {
     let actor = actor(&caller, call.act)?;
     if actor.why.as_ref().is_none_or(|why| why.trim().is_empty()) {
-        return Err(Failure::invalid("act.why: say why it is taken in unverified"));
+        return Err(Failure::invalid(
+            "act.why: say why it is taken in unverified",
+        ));
     }
     let (own, id) = (quarantine(&api)?.clone(), id(&text)?);
     let delivery = to_the_end(own.promote(api, id, actor)).await?;

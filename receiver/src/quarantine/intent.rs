@@ -148,7 +148,8 @@ impl Intent {
                     continue;
                 };
                 let print = fingerprint(&operate.show(one.id).await?.delivery);
-                let new = |entry: &&&Entry| entry.fingerprint == print && !found.contains(&entry.id);
+                let new =
+                    |entry: &&&Entry| entry.fingerprint == print && !found.contains(&entry.id);
                 if let Some(entry) = same.iter().find(new) {
                     found.insert(entry.id);
                 }

@@ -182,7 +182,10 @@ pub mod tests {
                 authority: None,
                 method: "POST".into(),
                 target: format!("/in/{source}"),
-                headers: vec![Header::new("x-a", "1"), Header::new("x-a", b"\xff".to_vec())],
+                headers: vec![
+                    Header::new("x-a", "1"),
+                    Header::new("x-a", b"\xff".to_vec()),
+                ],
             },
             body: Bytes::copy_from_slice(body),
         }

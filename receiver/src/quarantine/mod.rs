@@ -122,7 +122,9 @@ impl Quarantine {
         let thread = std::thread::Builder::new().name("quarantine".into());
         let thread = thread
             .spawn(move || writer.run())
-            .inspect_err(|error| tracing::error!(%error, "there is no quarantine: no thread for it"))
+            .inspect_err(
+                |error| tracing::error!(%error, "there is no quarantine: no thread for it"),
+            )
             .ok()?;
         Some(Arc::new(Self {
             shared,

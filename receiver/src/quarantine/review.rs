@@ -81,7 +81,7 @@ pub async fn blocking<T: Send + 'static>(
 
 impl Quarantine {
     /// The only one that changes something, with what an earlier one left half done finished.
-    async fn turn(&self, api: &Api) -> Result<tokio::sync::MutexGuard<'_, ()>, OperateError> {
+    async fn turn(self: &Arc<Self>, api: &Api) -> Result<tokio::sync::MutexGuard<'_, ()>, OperateError> {
         if !self.is_read().await {
             let what = "the quarantine is still being read; try again";
             return Err(OperateError::Unavailable(what.to_owned()));
@@ -98,7 +98,7 @@ impl Quarantine {
         }
     }
 
-    async fn finish(&self, api: &Api) -> Result<(), OperateError> {
+    async fn finish(self: &Arc<Self>, api: &Api) -> Result<(), OperateError> {
         let dir = self.dir.clone();
         let Some(intent) = blocking(move || Intent::load(&dir)).await? else {
             return Ok(());
@@ -111,24 +111,34 @@ impl Quarantine {
                 ids: done,
                 ..Chosen::default()
             };
-            let walk = self.walk(&which, None);
-            let places = walk.and_then(|mut walk| {
-                let mut places = Vec::new();
+            let own = self.clone();
+            blocking(move || {
+                let (mut walk, mut places) = (own.walk(&which, None)?, Vec::new());
                 while let Some((place, _)) = walk.next()? {
                     places.push(place);
                 }
-                self.remove(&places)
-            });
-            places.map_err(|error| failed(&error))?;
-            let what = "finished after a crash".to_owned();
-            self.record(api, "quarantine reverify", what, count, Actor {
-                who: "receiver".into(),
-                why: None,
+                own.remove(&places)
             })
             .await?;
+            let what = "finished after a crash".to_owned();
+            self.record(
+                api,
+                "quarantine reverify",
+                what,
+                count,
+                Actor {
+                    who: "receiver".into(),
+                    why: None,
+                },
+            )
+            .await?;
         }
-        tracing::info!(count, "deliveries that were being taken out of quarantine are in the log");
-        Intent::clear(&self.dir).map_err(|error| failed(&error))
+        tracing::info!(
+            count,
+            "deliveries that were being taken out of quarantine are in the log"
+        );
+        let own = self.clone();
+        blocking(move || Intent::clear(&own.dir)).await
     }
 
     async fn record(
@@ -289,8 +299,10 @@ impl Quarantine {
     }
 
     /// Appends what is ready, in order, and removes what is in the log then.
-    async fn take_in(&self, api: &Api, ready: Vec<Ready>) -> Result<Taken, OperateError> {
-        let entries = ready.iter().map(|(_, id, delivery)| Entry::new(*id, delivery));
+    async fn take_in(self: &Arc<Self>, api: &Api, ready: Vec<Ready>) -> Result<Taken, OperateError> {
+        let entries = ready
+            .iter()
+            .map(|(_, id, delivery)| Entry::new(*id, delivery));
         let intent = Intent {
             log: api.log_id,
             from: facts::read(&api.facts).await.next,
@@ -325,8 +337,12 @@ impl Quarantine {
                 }
             }
         }
-        self.remove(&gone).map_err(|error| failed(&error))?;
-        Intent::clear(&self.dir).map_err(|error| failed(&error))?;
+        let own = self.clone();
+        blocking(move || {
+            own.remove(&gone)?;
+            Intent::clear(&own.dir)
+        })
+        .await?;
         Ok(taken)
     }
 }
@@ -366,10 +382,7 @@ fn look(mut walk: Walk, ingest: &Ingest, most: usize) -> io::Result<Step> {
 }
 
 /// Appends all of them in this order: each is begun before the next, and all wait together.
-async fn append(
-    ingest: &Ingest,
-    deliveries: Vec<Delivery>,
-) -> Vec<Result<Appended, AppendError>> {
+async fn append(ingest: &Ingest, deliveries: Vec<Delivery>) -> Vec<Result<Appended, AppendError>> {
     let mut begun: Vec<_> = deliveries
         .into_iter()
         .map(|delivery| (ingest.log.append(delivery), None))

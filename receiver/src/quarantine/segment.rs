@@ -197,7 +197,9 @@ impl Segment {
         if is_new && let Some(dir) = path.parent() {
             sync_dir(dir)?;
         }
-        let gone = places.iter().map(|(place, reason)| self.take_out(*place, *reason));
+        let gone = places
+            .iter()
+            .map(|(place, reason)| self.take_out(*place, *reason));
         Ok(gone.map(u64::from).sum())
     }
 
@@ -339,7 +341,10 @@ mod tests {
         assert_eq!(segment.remove_items(&gone).unwrap(), 2);
         assert_eq!(segment.remove_items(&gone[..1]).unwrap(), 0);
         let found = Segment::scan(&segment.path).unwrap().unwrap();
-        assert_eq!((found.first, found.last), (QuarantineId(1), QuarantineId(5)));
+        assert_eq!(
+            (found.first, found.last),
+            (QuarantineId(1), QuarantineId(5))
+        );
         assert_eq!(found.live(), 3);
         assert_eq!(found.received, (Timestamp(10), Timestamp(50)));
         assert!(found.gone.has(1) && found.gone.has(3) && !found.gone.has(2));

@@ -44,7 +44,10 @@ impl<'i> Judged<'i> {
     }
 
     fn source(&self) -> Option<&Source> {
-        self.ingest.sources.get(&self.item.head.source).map(|s| &**s)
+        self.ingest
+            .sources
+            .get(&self.item.head.source)
+            .map(|s| &**s)
     }
 
     fn origin(&self) -> Origin<'_> {
@@ -99,7 +102,14 @@ impl<'i> Judged<'i> {
         let request = self.request(method, &origin);
         let accepted = source.verifier.unverified(&request);
         let (at, body) = (self.item.received_at, self.item.body.clone());
-        Some(ingest::delivery(source, &request, origin.remote, at, accepted, body))
+        Some(ingest::delivery(
+            source,
+            &request,
+            origin.remote,
+            at,
+            accepted,
+            body,
+        ))
     }
 
     /// What is the matter with it.

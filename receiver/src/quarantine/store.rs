@@ -155,7 +155,9 @@ impl Store {
             }
         }
         for segments in self.lanes.values_mut() {
-            segments.make_contiguous().sort_by_key(|segment| segment.first);
+            segments
+                .make_contiguous()
+                .sort_by_key(|segment| segment.first);
         }
     }
 
@@ -230,9 +232,9 @@ impl Store {
         };
         let (open, bytes) = (self.open.get(key), self.caps.segment_bytes());
         let segments = self.lanes.entry(key.clone()).or_default();
-        let fits = segments.back().is_some_and(|segment| {
-            Some(&segment.first) == open && segment.bytes < bytes
-        });
+        let fits = segments
+            .back()
+            .is_some_and(|segment| Some(&segment.first) == open && segment.bytes < bytes);
         if !fits {
             let dir = self.dir.join(&key.source).join(format!("{:02x}", key.lane));
             private_dirs(&self.dir, &dir)?;
@@ -423,7 +425,9 @@ impl Store {
 }
 
 fn measure(segments: &VecDeque<Segment>) -> (u64, u64) {
-    let sizes = segments.iter().map(|segment| (segment.bytes, segment.live()));
+    let sizes = segments
+        .iter()
+        .map(|segment| (segment.bytes, segment.live()));
     sizes.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
 }
 
@@ -465,9 +469,14 @@ fn private_dirs(root: &Path, dir: &Path) -> io::Result<()> {
 fn found(dir: &Path) -> Vec<(LaneKey, PathBuf)> {
     let below = |dir: &Path| -> Vec<PathBuf> {
         let entries = std::fs::read_dir(dir).into_iter().flatten();
-        entries.filter_map(|entry| Some(entry.ok()?.path())).collect()
+        entries
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .collect()
     };
-    let name = |path: &Path| path.file_name().and_then(|name| name.to_str().map(str::to_owned));
+    let name = |path: &Path| {
+        path.file_name()
+            .and_then(|name| name.to_str().map(str::to_owned))
+    };
     let mut files = Vec::new();
     for source_dir in below(dir).into_iter().filter(|path| path.is_dir()) {
         for lane_dir in below(&source_dir) {

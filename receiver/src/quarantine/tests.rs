@@ -46,7 +46,12 @@ fn what_was_kept_is_read_in_order_of_arrival_out_of_all_lanes_also_by_the_next_r
     let mut store = Store::new(dir.path(), CAPS);
     let arrivals = (0..1000_usize).map(|n| {
         let source = ["gh", "shop"][n % 2];
-        item(source, &address(n * 7), 1_000 + n as u64 / 3, n.to_string().as_bytes())
+        item(
+            source,
+            &address(n * 7),
+            1_000 + n as u64 / 3,
+            n.to_string().as_bytes(),
+        )
     });
     assert!(store.append(arrivals.collect()).is_empty());
     store.sync().unwrap();
@@ -80,7 +85,10 @@ fn requests_are_chosen_by_id_source_reason_address_and_time() {
     let shop = item("shop", "192.0.2.2", 30, b"c");
     store.append(vec![item("gh", "192.0.2.1", 10, b"a"), stale, shop]);
     let bodies = |which: &Chosen| -> Vec<_> {
-        read(&store, which).into_iter().map(|item| item.body).collect()
+        read(&store, which)
+            .into_iter()
+            .map(|item| item.body)
+            .collect()
     };
     let all = read(&store, &Chosen::default());
     let by = |change: fn(&mut Chosen)| {
@@ -157,7 +165,10 @@ fn what_has_no_signature_takes_a_sixteenth_at_most() {
 #[test]
 fn the_number_is_bounded_too_and_what_is_old_goes() {
     let dir = tempfile::tempdir().unwrap();
-    let caps = Caps { count: 2500, ..CAPS };
+    let caps = Caps {
+        count: 2500,
+        ..CAPS
+    };
     let mut store = Store::new(dir.path(), caps);
     for n in 0..5000_u64 {
         store.append(vec![item("gh", "192.0.2.1", n * 10, &[0; 100])]);
@@ -174,7 +185,11 @@ fn the_number_is_bounded_too_and_what_is_old_goes() {
 fn what_is_taken_out_stays_out_and_empty_files_go() {
     let dir = tempfile::tempdir().unwrap();
     let mut store = Store::new(dir.path(), CAPS);
-    store.append((0..10).map(|n| item("gh", &address(n), n as u64, b"x")).collect());
+    store.append(
+        (0..10)
+            .map(|n| item("gh", &address(n), n as u64, b"x"))
+            .collect(),
+    );
     let mut walk = Walk::new(store.reading(None), Wanted::default()).unwrap();
     let mut places = Vec::new();
     while let Some((place, _)) = walk.next().unwrap() {
@@ -194,7 +209,8 @@ fn what_is_taken_out_stays_out_and_empty_files_go() {
 fn open(dir: &std::path::Path, max_bytes: u64) -> (Arc<Quarantine>, Arc<Metrics>) {
     let known = creel_common::config::Known::default();
     let path = dir.join("creel.toml");
-    let mut config = creel_common::config::parse("[log]\nreserve = \"0B\"\n", &path, &known).unwrap();
+    let mut config =
+        creel_common::config::parse("[log]\nreserve = \"0B\"\n", &path, &known).unwrap();
     config.quarantine.max_bytes = max_bytes;
     config.quarantine.per_address = 50.0;
     let metrics = Arc::new(Metrics::new("test"));
@@ -273,13 +289,22 @@ fn a_wall_clock_that_is_set_makes_nothing_old() {
     let clock = Arc::new(ManualClock::default());
     let known = creel_common::config::Known::default();
     let path = dir.path().join("creel.toml");
-    let mut config = creel_common::config::parse("[log]\nreserve = \"0B\"\n", &path, &known).unwrap();
+    let mut config =
+        creel_common::config::parse("[log]\nreserve = \"0B\"\n", &path, &known).unwrap();
     config.quarantine.max_age = Duration::from_secs(60);
     let metrics = Arc::new(Metrics::new("test"));
     let quarantine = Quarantine::open(&config, clock.clone(), metrics).unwrap();
-    offer(&quarantine, item("gh", "192.0.2.1", clock.wall().millis(), b"x"));
+    offer(
+        &quarantine,
+        item("gh", "192.0.2.1", clock.wall().millis(), b"x"),
+    );
     clock.jump(Duration::from_secs(30 * 24 * 3600));
-    let kept = || quarantine.facts().get("gh").map_or(0, |facts| facts.items.len());
+    let kept = || {
+        quarantine
+            .facts()
+            .get("gh")
+            .map_or(0, |facts| facts.items.len())
+    };
     while kept() == 0 {
         std::thread::yield_now();
     }

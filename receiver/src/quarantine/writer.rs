@@ -140,7 +140,8 @@ impl Writer {
         let has_room = free >= self.keep_free_bytes;
         if had_room && !has_room {
             tracing::warn!(
-                free, needed = self.keep_free_bytes,
+                free,
+                needed = self.keep_free_bytes,
                 "the disk is short: refused requests are no longer quarantined"
             );
         }

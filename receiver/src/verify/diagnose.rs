@@ -54,7 +54,8 @@ pub fn diagnose(verifier: &Verifier, request: &Request<'_>, around: &Around<'_>)
             return Diagnosis::new("genuine", hint);
         }
         Verdict::Handshake(_) => {
-            let hint = "a registration handshake, which would be answered now; have the sender repeat it";
+            let hint =
+                "a registration handshake, which would be answered now; have the sender repeat it";
             return Diagnosis::new("other", hint);
         }
         Verdict::Refused(reason) => reason,
@@ -163,7 +164,10 @@ impl Guess<'_> {
     fn clock(&self) -> Diagnosis {
         let signed_ms = check::signed_time(self.verifier, &self.view);
         let off_ms = self.around.arrived_unix_ms - signed_ms.unwrap_or(self.around.arrived_unix_ms);
-        let (seconds, way) = (off_ms.unsigned_abs() / 1000, if off_ms > 0 { "before" } else { "after" });
+        let (seconds, way) = (
+            off_ms.unsigned_abs() / 1000,
+            if off_ms > 0 { "before" } else { "after" },
+        );
         Diagnosis::new(
             "clock",
             format!(
@@ -200,9 +204,11 @@ impl Guess<'_> {
                 Reason::MissingTimestamp => block.time.iter().collect(),
                 Reason::MissingId => block.id.iter().collect(),
                 Reason::BodyHashMissing => block.body_hash.iter().map(|hash| &hash.from).collect(),
-                Reason::MissingSignature => {
-                    block.signatures.iter().chain(&block.signatures_any).collect()
-                }
+                Reason::MissingSignature => block
+                    .signatures
+                    .iter()
+                    .chain(&block.signatures_any)
+                    .collect(),
                 _ => Vec::new(),
             };
             for place in places {
@@ -244,7 +250,9 @@ fn without_query(url: &str) -> &str {
 
 fn origin(url: &str) -> &str {
     let authority = url.find("://").map_or(0, |at| at + 3);
-    let end = url[authority..].find('/').map_or(url.len(), |at| authority + at);
+    let end = url[authority..]
+        .find('/')
+        .map_or(url.len(), |at| authority + at);
     &url[..end]
 }
 
@@ -257,7 +265,9 @@ fn meaning(reason: Reason) -> &'static str {
         Reason::BadTimestamp => "its time is not written as this provider writes it",
         Reason::UnknownAlgorithm => "it names an algorithm that this provider does not use",
         Reason::BadBody => "the body is not what this provider sends",
-        Reason::Condition => "a header or field does not have the value that this provider requires",
+        Reason::Condition => {
+            "a header or field does not have the value that this provider requires"
+        }
         Reason::HandshakeToken => "a registration handshake with a wrong token",
         Reason::Method | Reason::NoScheme => "this source takes no such requests",
         _ => "it cannot be judged",

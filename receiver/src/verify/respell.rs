@@ -15,21 +15,34 @@ pub(crate) fn spellings(body: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
         ("with a line break at its end", [body, b"\n"].concat()),
         ("with CR LF line breaks", with_crlf(body)),
         ("with LF line breaks", with_lf(body)),
-        ("with its blanks percent-encoded", replaced(body, b"+", b"%20")),
-        ("with its blanks as plus signs", replaced(body, b"%20", b"+")),
-        ("with lower-case percent-encoding", escapes_as(body, u8::to_ascii_lowercase)),
-        ("with upper-case percent-encoding", escapes_as(body, u8::to_ascii_uppercase)),
+        (
+            "with its blanks percent-encoded",
+            replaced(body, b"+", b"%20"),
+        ),
+        (
+            "with its blanks as plus signs",
+            replaced(body, b"%20", b"+"),
+        ),
+        (
+            "with lower-case percent-encoding",
+            escapes_as(body, u8::to_ascii_lowercase),
+        ),
+        (
+            "with upper-case percent-encoding",
+            escapes_as(body, u8::to_ascii_uppercase),
+        ),
     ];
-    if let Some(compact) = json(body, ("", "")) {
-        let escaped = |slash| replaced(&compact, if slash { b"/" } else { b"\\/" }, if slash { b"\\/" } else { b"/" });
-        all.push(("as JSON with its slashes escaped", escaped(true)));
-        all.push(("as JSON with its slashes bare", escaped(false)));
-        all.push(("as JSON with its letters escaped", escaped_letters(&compact)));
-        all.push(("as JSON without blanks", compact));
+    let compact = json(body, (",", ":"));
+    all.extend(compact.clone().map(|json| ("as JSON without blanks", json)));
+    all.extend(json(body, (", ", ": ")).map(|json| ("as JSON with blanks", json)));
+    all.extend(json(body, (",", ": ")).map(|json| ("as JSON with blanks", json)));
+    all.extend(indented(body).map(|json| ("as indented JSON", json)));
+    if let Some(json) = compact {
+        let slashes = |from, to| replaced(&json, from, to);
+        all.push(("as JSON with its slashes escaped", slashes(b"/", b"\\/")));
+        all.push(("as JSON with its slashes bare", slashes(b"\\/", b"/")));
+        all.push(("as JSON with its letters escaped", escaped_letters(&json)));
     }
-    all.extend(json(body, (", ", ": ")).map(|spaced| ("as JSON with blanks", spaced)));
-    all.extend(json(body, (",", ": ")).map(|spaced| ("as JSON with blanks", spaced)));
-    all.extend(indented(body).map(|pretty| ("as indented JSON", pretty)));
     all.retain(|(_, other)| other != body);
     all
 }
@@ -101,8 +114,6 @@ fn json(body: &[u8], (comma, colon): (&str, &str)) -> Option<Vec<u8>> {
     if !is_json(body) {
         return None;
     }
-    let comma = if comma.is_empty() { "," } else { comma };
-    let colon = if colon.is_empty() { ":" } else { colon };
     let mut out = Vec::with_capacity(body.len());
     for (byte, in_string) in tokens(body) {
         match (byte, in_string) {
@@ -116,7 +127,7 @@ fn json(body: &[u8], (comma, colon): (&str, &str)) -> Option<Vec<u8>> {
 
 /// JSON as most languages indent it, by two blanks.
 fn indented(body: &[u8]) -> Option<Vec<u8>> {
-    let compact = json(body, ("", ""))?;
+    let compact = json(body, (",", ":"))?;
     let mut out = Vec::with_capacity(compact.len() * 2);
     let mut depth = 0;
     let line = |out: &mut Vec<u8>, depth: usize| {

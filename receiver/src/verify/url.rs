@@ -94,14 +94,28 @@ const GUESSES_MAX: usize = 64;
 /// that the request names, with and without a port, and a slash more or less. To find out, not to accept.
 pub(crate) fn guesses(request: &Request<'_>, public: Option<&PublicUrl>) -> Vec<String> {
     let header = |name: &str| {
-        let value = request.headers.get(name).and_then(|value| value.to_str().ok());
-        value.and_then(|value| value.split(',').next()).map(str::trim)
+        let value = request
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok());
+        value
+            .and_then(|value| value.split(',').next())
+            .map(str::trim)
     };
     let configured = public.and_then(|public| split(&public.base));
     let configured = configured.map(|parts| format!("{}{}", parts.host, parts.port));
     let mut hosts: Vec<String> = Vec::new();
-    let named = [header("x-forwarded-host"), header("host"), Some(request.host)];
-    for host in named.into_iter().flatten().map(str::to_owned).chain(configured) {
+    let named = [
+        header("x-forwarded-host"),
+        header("host"),
+        Some(request.host),
+    ];
+    for host in named
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .chain(configured)
+    {
         let bare = without_port(&host).to_owned();
         let forwarded = header("x-forwarded-port").map(|port| format!("{bare}:{port}"));
         let ports = [format!("{bare}:443"), format!("{bare}:80")];
@@ -112,7 +126,9 @@ pub(crate) fn guesses(request: &Request<'_>, public: Option<&PublicUrl>) -> Vec<
         }
     }
     let target = request.target;
-    let (path, query) = target.find('?').map_or((target, ""), |at| target.split_at(at));
+    let (path, query) = target
+        .find('?')
+        .map_or((target, ""), |at| target.split_at(at));
     let other = match path.strip_suffix('/') {
         Some(path) => format!("{path}{query}"),
         None => format!("{path}/{query}"),

@@ -7,8 +7,8 @@ use creel_common::config::Config;
 use creel_common::ids::QuarantineId;
 use creel_common::log::remote::RemoteLog;
 use creel_common::log::wire::{
-    ActCall, Chosen, ChosenCall, PromoteCall, QuarantineFind, QuarantineView, ReverifyCall,
-    Reverified,
+    ActCall, Chosen, ChosenCall, PromoteCall, QuarantineFind, QuarantineView, Reverified,
+    ReverifyCall,
 };
 use creel_common::log::{Find, Found, Operate, OperateError};
 use creel_common::secret::SecretRef;
@@ -110,35 +110,55 @@ async fn a_wrong_secret_loses_nothing_once_it_is_mended() {
     let creel = start_in(directory, Changes::default()).await;
     let log = creel.remote(OPERATE);
     let items = kept(&log, 20).await;
-    let genuine = items.iter().filter(|i| i.diagnosis.as_deref() == Some("genuine"));
+    let genuine = items
+        .iter()
+        .filter(|i| i.diagnosis.as_deref() == Some("genuine"));
     assert_eq!(genuine.count(), 19);
     let dry = reverify(&log, all(), true).await;
-    assert_eq!((dry.looked_at, dry.appended, creel.deliveries()), (20, 19, 0));
+    assert_eq!(
+        (dry.looked_at, dry.appended, creel.deliveries()),
+        (20, 19, 0)
+    );
     let done = reverify(&log, all(), false).await;
-    assert_eq!((done.looked_at, done.appended, done.duplicates), (20, 18, 1));
+    assert_eq!(
+        (done.looked_at, done.appended, done.duplicates),
+        (20, 18, 1)
+    );
     assert_eq!((done.refused["no_match"], done.next), (1, None));
     let found = deliveries(&log).await;
     let ids: Vec<_> = found
         .iter()
         .map(|found| found.delivery.head.event_id.clone().unwrap())
         .collect();
-    let expected: Vec<_> = (1..20).filter(|n| *n != 7).map(|n| format!("id-{n}")).collect();
+    let expected: Vec<_> = (1..20)
+        .filter(|n| *n != 7)
+        .map(|n| format!("id-{n}"))
+        .collect();
     assert_eq!(ids, expected);
     for one in &found {
         let at = one.delivery.envelope.received_at;
         assert!(at >= before && at <= after, "the time it came, not now");
         assert_eq!(one.delivery.envelope.event_type.as_deref(), Some("push"));
-        assert_eq!(one.delivery.head.key.as_ref().map(|key| &key.0), one.delivery.head.event_id.as_ref());
+        assert_eq!(
+            one.delivery.head.key.as_ref().map(|key| &key.0),
+            one.delivery.head.event_id.as_ref()
+        );
         assert!(one.delivery.head.body_authenticated);
     }
     // the sender repeats one that it was refused: it is known now
-    assert_eq!(exchange(creel.public, &github("id-3", b"{}")).await.json()["duplicate"], true);
+    assert_eq!(
+        exchange(creel.public, &github("id-3", b"{}")).await.json()["duplicate"],
+        true
+    );
     let left = kept(&log, 1).await;
     assert_eq!(left.len(), 1);
     let again = reverify(&log, all(), false).await;
     assert_eq!((again.looked_at, again.appended), (1, 0));
     let acts = log.audit(10).await.unwrap();
-    assert_eq!((acts[0].action.as_str(), acts[0].count), ("quarantine reverify", 18));
+    assert_eq!(
+        (acts[0].action.as_str(), acts[0].count),
+        ("quarantine reverify", 18)
+    );
     assert_eq!(acts.len(), 1);
     creel.finish().await;
 }
@@ -170,15 +190,39 @@ async fn a_call_goes_on_where_the_one_before_ended() {
     }
     assert_eq!(steps, [3, 3, 3, 1]);
     let ids = deliveries(&log).await;
-    let ids: Vec<_> = ids.iter().map(|one| one.delivery.head.event_id.as_deref()).collect();
-    assert_eq!(ids, (0..10).map(|n| n.to_string()).collect::<Vec<_>>().iter().map(|n| Some(n.as_str())).collect::<Vec<_>>());
+    let ids: Vec<_> = ids
+        .iter()
+        .map(|one| one.delivery.head.event_id.as_deref())
+        .collect();
+    assert_eq!(
+        ids,
+        (0..10)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .iter()
+            .map(|n| Some(n.as_str()))
+            .collect::<Vec<_>>()
+    );
     creel.finish().await;
 }
 
 #[tokio::test]
 async fn one_is_promoted_by_name_and_with_a_reason_and_another_discarded() {
     let creel = start().await;
-    exchange(creel.public, &request("POST", "/in/gh", &[("x-github-event", "push"), ("x-github-delivery", "9"), ("x-hub-signature-256", &github_signature("no", b"a"))], b"a")).await;
+    exchange(
+        creel.public,
+        &request(
+            "POST",
+            "/in/gh",
+            &[
+                ("x-github-event", "push"),
+                ("x-github-delivery", "9"),
+                ("x-hub-signature-256", &github_signature("no", b"a")),
+            ],
+            b"a",
+        ),
+    )
+    .await;
     exchange(creel.public, &request("POST", "/in/gh", &[], b"unsigned")).await;
     let log = creel.remote(OPERATE);
     let items = kept(&log, 2).await;
@@ -191,29 +235,58 @@ async fn one_is_promoted_by_name_and_with_a_reason_and_another_discarded() {
     };
     let refused = log.promote(id, &call(Some(" "))).await.unwrap_err();
     assert!(matches!(refused, OperateError::Invalid(_)));
-    let promoted = log.promote(id, &call(Some("seen at the sender"))).await.unwrap();
+    let promoted = log
+        .promote(id, &call(Some("seen at the sender")))
+        .await
+        .unwrap();
     let found = log.show(promoted.delivery).await.unwrap();
     let head = &found.delivery.head;
     assert_eq!(head.key.as_ref().unwrap().0, format!("promoted:{id}"));
-    assert_eq!((head.event_id.as_deref(), head.body_authenticated), (Some("9"), false));
+    assert_eq!(
+        (head.event_id.as_deref(), head.body_authenticated),
+        (Some("9"), false)
+    );
     assert_eq!(found.delivery.envelope.received_at, items[0].received_at);
-    assert!(matches!(log.promote(id, &call(Some("again"))).await, Err(OperateError::NotFound(_))));
+    assert!(matches!(
+        log.promote(id, &call(Some("again"))).await,
+        Err(OperateError::NotFound(_))
+    ));
     // a genuine one with the same id is no repeat of it
-    assert_eq!(exchange(creel.public, &github("9", b"a")).await.json()["duplicate"], false);
+    assert_eq!(
+        exchange(creel.public, &github("9", b"a")).await.json()["duplicate"],
+        false
+    );
 
     let call = |which, dry_run| ChosenCall {
         which,
         dry_run,
         act: ActCall::default(),
     };
-    let nothing = log.discard_quarantined(&call(Chosen::default(), false)).await;
+    let nothing = log
+        .discard_quarantined(&call(Chosen::default(), false))
+        .await;
     assert!(matches!(nothing, Err(OperateError::Invalid(_))));
     assert_eq!(log.discard_quarantined(&call(all(), true)).await, Ok(1));
     assert_eq!(log.discard_quarantined(&call(all(), false)).await, Ok(1));
-    assert!(log.quarantine(&QuarantineFind::default()).await.unwrap().items.is_empty());
+    assert!(
+        log.quarantine(&QuarantineFind::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
     let acts = log.audit(10).await.unwrap();
-    let acts: Vec<_> = acts.iter().map(|act| (act.action.as_str(), act.actor.why.as_deref())).collect();
-    assert_eq!(acts, [("quarantine discard", None), ("quarantine promote", Some("seen at the sender"))]);
+    let acts: Vec<_> = acts
+        .iter()
+        .map(|act| (act.action.as_str(), act.actor.why.as_deref()))
+        .collect();
+    assert_eq!(
+        acts,
+        [
+            ("quarantine discard", None),
+            ("quarantine promote", Some("seen at the sender"))
+        ]
+    );
     creel.finish().await;
 }
 
@@ -223,16 +296,32 @@ async fn readers_look_operators_change_and_workers_do_neither() {
     exchange(creel.public, &request("POST", "/in/gh", &[], b"x")).await;
     kept(&creel.remote(READ), 1).await;
     let forbidden = |result: Result<(), OperateError>| {
-        assert!(matches!(result, Err(OperateError::Forbidden(_))), "{result:?}");
+        assert!(
+            matches!(result, Err(OperateError::Forbidden(_))),
+            "{result:?}"
+        );
     };
-    let looks = creel.remote(WORKER).quarantine(&QuarantineFind::default()).await;
+    let looks = creel
+        .remote(WORKER)
+        .quarantine(&QuarantineFind::default())
+        .await;
     forbidden(looks.map(drop));
     for token in [READ, WORKER] {
         let log = creel.remote(token);
         let (which, act) = (all(), ActCall::default());
-        let call = ChosenCall { which: which.clone(), dry_run: true, act: act.clone() };
+        let call = ChosenCall {
+            which: which.clone(),
+            dry_run: true,
+            act: act.clone(),
+        };
         forbidden(log.discard_quarantined(&call).await.map(drop));
-        let call = ReverifyCall { which, from: None, limit: 0, dry_run: true, act: act.clone() };
+        let call = ReverifyCall {
+            which,
+            from: None,
+            limit: 0,
+            dry_run: true,
+            act: act.clone(),
+        };
         forbidden(log.reverify(&call).await.map(drop));
         let promoted = log.promote(QuarantineId(1), &PromoteCall { act }).await;
         forbidden(promoted.map(drop));
@@ -241,15 +330,28 @@ async fn readers_look_operators_change_and_workers_do_neither() {
 }
 
 fn files(dir: &Path) -> Vec<std::path::PathBuf> {
-    let entries = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
-    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+    let entries = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| {
+            if path.is_dir() {
+                files(&path)
+            } else {
+                vec![path]
+            }
+        })
+        .collect()
 }
 
 #[tokio::test]
 async fn a_token_is_kept_for_its_owner_alone_and_shown_as_its_digest() {
     use std::os::unix::fs::PermissionsExt;
     let creel = start().await;
-    let headers = [("x-token", "canary-wrong-token"), ("authorization", "Bearer canary-too")];
+    let headers = [
+        ("x-token", "canary-wrong-token"),
+        ("authorization", "Bearer canary-too"),
+    ];
     exchange(creel.public, &request("POST", "/in/tok", &headers, b"x")).await;
     exchange(creel.public, &request("POST", "/in/nobody", &headers, b"x")).await;
     let log = creel.remote(READ);
@@ -257,7 +359,10 @@ async fn a_token_is_kept_for_its_owner_alone_and_shown_as_its_digest() {
     assert_eq!(items.len(), 1, "an unknown source is not kept");
     let shown = log.quarantined(items[0].id).await.unwrap();
     let text = serde_json::to_string(&(items, shown)).unwrap();
-    assert!(text.contains("sha256:") && !text.contains("canary"), "{text}");
+    assert!(
+        text.contains("sha256:") && !text.contains("canary"),
+        "{text}"
+    );
     let all = files(&creel.directory.path().join("quarantine"));
     assert!(all.len() >= 2, "{all:?}");
     for path in all {
@@ -300,7 +405,12 @@ async fn reasons_are_told_apart_as_far_as_the_bytes_allow() {
     let now = SystemClock::default().wall().millis() / 1000;
     let github = |secret: &str, signed: &[u8], sent: &[u8]| {
         let signature = github_signature(secret, signed);
-        request("POST", "/in/gh", &[("x-hub-signature-256", &signature)], sent)
+        request(
+            "POST",
+            "/in/gh",
+            &[("x-hub-signature-256", &signature)],
+            sent,
+        )
     };
     let (then, now) = ((now - 3600).to_string(), now.to_string());
     let stale = slack_signature(now.parse::<u64>().unwrap() - 3600, "x");
@@ -308,40 +418,85 @@ async fn reasons_are_told_apart_as_far_as_the_bytes_allow() {
     let sent = [
         (github("another", b"x", b"x"), "wrong_secret", "gh.secrets"),
         (github(SLACK_SECRET, b"x", b"x"), "other_secret", "gh2"),
-        (github(GITHUB_SECRET, b"{\"a\":1}", b"{\"a\": 1}"), "body_changed", "without blanks"),
-        (request("POST", "/in/gh", &[], b"x"), "missing_header", "x-hub-signature-256"),
         (
-            request("POST", "/in/slack", &[("x-slack-request-timestamp", &then), ("x-slack-signature", &stale)], b"x"),
+            github(GITHUB_SECRET, b"{\"a\":1}", b"{\"a\": 1}"),
+            "body_changed",
+            "without blanks",
+        ),
+        (
+            request("POST", "/in/gh", &[], b"x"),
+            "missing_header",
+            "x-hub-signature-256",
+        ),
+        (
+            request(
+                "POST",
+                "/in/slack",
+                &[
+                    ("x-slack-request-timestamp", &then),
+                    ("x-slack-signature", &stale),
+                ],
+                b"x",
+            ),
             "clock",
             "seconds before",
         ),
         (
-            request("POST", "/in/slack", &[("x-slack-signature", &slack_signature(0, "x"))], b"x"),
+            request(
+                "POST",
+                "/in/slack",
+                &[("x-slack-signature", &slack_signature(0, "x"))],
+                b"x",
+            ),
             "missing_header",
             "x-slack-request-timestamp",
         ),
         (
-            request("GET", "/in/twilio?a=1", &[("x-twilio-signature", &twilio_signature(url))], b""),
+            request(
+                "GET",
+                "/in/twilio?a=1",
+                &[("x-twilio-signature", &twilio_signature(url))],
+                b"",
+            ),
             "wrong_url",
             "\"https://hooks.example.com\"",
         ),
         (
-            request("GET", "/in/twilio", &[
-                ("x-forwarded-host", "a.example:8443"),
-                ("x-twilio-signature", &twilio_signature("https://a.example:8443/in/twilio")),
-            ], b""),
+            request(
+                "GET",
+                "/in/twilio",
+                &[
+                    ("x-forwarded-host", "a.example:8443"),
+                    (
+                        "x-twilio-signature",
+                        &twilio_signature("https://a.example:8443/in/twilio"),
+                    ),
+                ],
+                b"",
+            ),
             "wrong_url",
             "\"https://a.example:8443\"",
         ),
         (
-            request("POST", "/in/slack", &[("x-slack-request-timestamp", &now), ("x-slack-signature", "v0=zz")], b"x"),
+            request(
+                "POST",
+                "/in/slack",
+                &[
+                    ("x-slack-request-timestamp", &now),
+                    ("x-slack-signature", "v0=zz"),
+                ],
+                b"x",
+            ),
             "other",
             "bad_encoding",
         ),
     ];
     for (sent, _, _) in &sent {
         let answer = exchange(creel.public, sent).await;
-        assert_eq!(answer.body, r#"{"error":"not verified"}"#, "the sender learns nothing");
+        assert_eq!(
+            answer.body, r#"{"error":"not verified"}"#,
+            "the sender learns nothing"
+        );
     }
     let log = creel.remote(READ);
     let items = kept(&log, sent.len()).await;

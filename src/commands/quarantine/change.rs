@@ -188,7 +188,11 @@ fn sum_text(sum: &Sum) -> String {
     if sum.looked_at == 0 {
         return "nothing in quarantine matches".into();
     }
-    let taken = if sum.dry_run { "would be taken in" } else { "taken in" };
+    let taken = if sum.dry_run {
+        "would be taken in"
+    } else {
+        "taken in"
+    };
     let mut text = format!("{} {taken}", count(sum.appended));
     if let (Some(first), Some(last)) = (sum.first, sum.last) {
         text += &format!(": {first} to {last}");

@@ -75,7 +75,9 @@ fn list_text(page: &QuarantinePage, now: Timestamp) -> String {
     if page.items.is_empty() {
         return "nothing in quarantine".into();
     }
-    let columns = ["id!", "source", "received", "from", "size>", "reason", "now"];
+    let columns = [
+        "id!", "source", "received", "from", "size>", "reason", "now",
+    ];
     let mut sheet = Sheet::new(&columns);
     for item in &page.items {
         let diagnosis = item.diagnosis.as_deref().unwrap_or("-");

@@ -5,6 +5,7 @@ mod backup;
 mod dead;
 mod log;
 mod offline;
+mod quarantine;
 mod routes;
 mod send;
 mod shows;

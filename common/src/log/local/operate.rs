@@ -15,7 +15,8 @@ use crate::log::shelf::Shelf;
 use crate::log::state;
 use crate::log::{
     Act, Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Operate,
-    OperateError, Page, Record, RewindTo, RouteStatus, Selection, WorkError, attempts, codec, query,
+    OperateError, Page, Record, RewindTo, RouteStatus, Selection, WorkError, attempts, codec,
+    query,
 };
 
 /// Attempts shown of one delivery.

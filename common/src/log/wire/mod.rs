@@ -29,8 +29,8 @@ pub use self::facts::{DedupeView, KeptView, LogView, PartView, ReachedView, Volu
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};
 pub use self::lease::{ItemView, LeaseCall, LeaseReply, LeaseView};
 pub use self::quarantine::{
-    ChosenCall, Chosen, PromoteCall, Promoted, QuarantineFind, QuarantinePage, QuarantineView,
-    ReverifyCall, Reverified,
+    Chosen, ChosenCall, PromoteCall, Promoted, QuarantineFind, QuarantinePage, QuarantineView,
+    Reverified, ReverifyCall,
 };
 pub use self::refusal::{Refusal, RefusalKind};
 pub use self::settle::{ExtendReply, OutcomeWord, ReportView, SettleCall, SettledView, bounded};

@@ -135,7 +135,9 @@ impl QuarantineFind {
             ("limit", (self.limit > 0).then(|| self.limit.to_string())),
         ];
         let given = all.into_iter();
-        given.filter_map(|(name, text)| Some((name, text?))).collect()
+        given
+            .filter_map(|(name, text)| Some((name, text?)))
+            .collect()
     }
 }
 

@@ -43,6 +43,8 @@ pub enum Command {
     Check(c::check::Args),
     #[cfg(all(feature = "receiver", feature = "client"))]
     Send(c::send::Args),
+    #[cfg(all(feature = "receiver", feature = "client"))]
+    Doctor(c::doctor::Args),
     #[cfg(feature = "client")]
     #[command(subcommand)]
     Deliveries(c::deliveries::Command),

@@ -22,6 +22,7 @@ use ipnet::IpNet;
 use sha2::{Digest, Sha256};
 
 use crate::body::{self, BodyLimits, Budget, Share};
+use crate::doctor::Doctor;
 use crate::forwarded::Origin;
 use crate::metrics::Metrics;
 use crate::quarantine::{Item, ItemHead, Quarantine};
@@ -30,6 +31,7 @@ use crate::reply::{self, Refused, Reply};
 use crate::server::{Handler, Peer};
 use crate::sources::{BODY_BYTES_MAX, Source, Sources};
 use crate::verify::{self, Accepted, Reason, Verdict};
+use crate::visit;
 
 /// What metrics and the log say instead of a source that is not configured.
 const NO_SOURCE: &str = "-";
@@ -52,6 +54,8 @@ pub struct Ingest {
     pub body_timeout: Duration,
     /// Keeps refusals from flooding the log.
     pub quiet: Quiet,
+    /// Awaits a request of ours now and then.
+    pub doctor: Doctor,
     /// Where requests that fail verification go, if anywhere.
     pub quarantine: Option<Arc<Quarantine>>,
 }
@@ -153,6 +157,11 @@ impl Ingest {
             }
             return Err(Stop::refused(None, Refused::NoSource, true));
         };
+        if self.doctor.meets(&parts.headers, self.clock.mono()) {
+            let seen = visit::seen(self, source, &request, (peer.address.ip(), origin.remote));
+            self.doctor.note(seen);
+            return Err(Stop::Handshake(Box::new(reply::visited())));
+        }
         let accepted = accept(source, &request, received_at).inspect_err(|stop| {
             self.quarantine(
                 stop,

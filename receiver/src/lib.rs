@@ -13,6 +13,7 @@
 pub mod auth;
 mod body;
 mod connection;
+mod doctor;
 pub mod facts;
 mod failure;
 mod forwarded;
@@ -30,5 +31,6 @@ mod reply;
 mod server;
 pub mod sources;
 pub mod verify;
+mod visit;
 
 pub use receiver::{BindError, Listeners, LogParts, Prepared, Receiver};

@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use creel_common::ids::DeliveryId;
 use creel_common::log::wire::{
     ActCall, AttemptView, BackupOrderCall, CountReply, DeadCall, DeadPage, FoundPage, FoundView,
-    LogView, Refusal, RenameCall, RewindCall, SourceView, TEXT_BYTES_MAX,
+    LogView, Refusal, RenameCall, RewindCall, SeenView, SourceView, TEXT_BYTES_MAX, VisitView,
 };
 use creel_common::log::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, Find, Found, OperateError, PAGE_DEFAULT,
@@ -405,6 +405,30 @@ pub async fn begin_backup(
 )]
 pub async fn backup(State(api): State<Api>) -> Result<Json<BackupStatus>, Failure> {
     Ok(Json(api.operate.backup_status().await?))
+}
+
+/// Awaits one request on the public listener for a minute: the one that carries this nonce in the header
+/// `creel-doctor`. It is judged and noted, and not stored.
+#[utoipa::path(
+    post, path = "/v1/doctor", tag = "log",
+    responses((status = 200, body = VisitView), Errors),
+    security(("token" = []))
+)]
+pub async fn expect_visit(State(api): State<Api>) -> Json<VisitView> {
+    Json(api.ingest.doctor.expect(api.ingest.clock.mono()))
+}
+
+/// What arrived of the request that was awaited last.
+#[utoipa::path(
+    get, path = "/v1/doctor", tag = "log",
+    responses((status = 200, body = SeenView), Errors),
+    security(("token" = []))
+)]
+pub async fn seen(State(api): State<Api>) -> Result<Json<SeenView>, Failure> {
+    let seen = api.ingest.doctor.seen(api.ingest.clock.mono());
+    let what = "no request that was awaited has arrived";
+    let seen = seen.ok_or_else(|| OperateError::NotFound(what.to_owned()))?;
+    Ok(Json(seen))
 }
 
 /// The configured sources: where to send to, and what is expected.

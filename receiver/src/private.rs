@@ -128,6 +128,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::rename))
         .routes(routes!(operate::forget))
         .routes(routes!(operate::begin_backup))
+        .routes(routes!(operate::expect_visit, operate::seen))
         .routes(routes!(calls::reverify))
         .routes(routes!(calls::promote))
         .routes(routes!(calls::discard))

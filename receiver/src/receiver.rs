@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::body::Budget;
+use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
 use crate::metrics::Metrics;
@@ -270,6 +271,7 @@ impl Receiver {
             trusted_proxies: self.config.trusted_proxies.clone(),
             body_timeout: self.config.body_timeout,
             quiet: Quiet::default(),
+            doctor: Doctor::default(),
             quarantine: self.quarantine.clone(),
         });
         let api = Api {

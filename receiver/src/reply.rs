@@ -138,6 +138,14 @@ pub fn taken(appended: Appended, ack: Option<&Ack>) -> Reply {
     with_type(ack.status, Some(&ack.content_type), body)
 }
 
+/// The answer to a request of our own that was awaited. Nothing was stored.
+pub fn visited() -> Reply {
+    json(
+        200,
+        Bytes::from_static(br#"{"doctor":"seen, and not stored"}"#),
+    )
+}
+
 /// The answer to a registration handshake. Nothing was stored.
 pub fn handshake(given: Handshake) -> Reply {
     let mut reply = with_type(

@@ -15,6 +15,8 @@ pub mod dead;
 pub mod deliveries;
 #[cfg(all(feature = "receiver", feature = "worker"))]
 pub mod demo;
+#[cfg(all(feature = "receiver", feature = "client"))]
+pub mod doctor;
 pub mod log;
 #[cfg(feature = "receiver")]
 pub mod providers;
@@ -63,6 +65,8 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(args) => check::run(global, &args),
         #[cfg(all(feature = "receiver", feature = "client"))]
         Command::Send(args) => send::run(global, &args),
+        #[cfg(all(feature = "receiver", feature = "client"))]
+        Command::Doctor(args) => doctor::run(global, &args),
         #[cfg(feature = "client")]
         Command::Deliveries(command) => deliveries::run(global, &command),
         #[cfg(feature = "client")]

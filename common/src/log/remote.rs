@@ -20,7 +20,7 @@ use super::wire::{
     ActCall, AttemptView, BackupOrderCall, ChosenCall, CountReply, DeadCall, DeadPage, ExtendReply,
     FRAMED, FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, PromoteCall,
     Promoted, QuarantineFind, QuarantinePage, QuarantineView, Refusal, RefusalKind, RenameCall,
-    Reverified, ReverifyCall, RewindCall, SourceView, WireError, find_pairs,
+    Reverified, ReverifyCall, RewindCall, SeenView, SourceView, VisitView, WireError, find_pairs,
 };
 use super::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Lease, LeaseRequest,
@@ -161,6 +161,22 @@ impl RemoteLog {
     pub async fn discard_quarantined(&self, call: &ChosenCall) -> Result<u64, OperateError> {
         let reply: CountReply = self.post("v1/quarantine/discard", call).await?;
         Ok(reply.count)
+    }
+
+    /// Has the receiver await one request of ours.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn expect_visit(&self) -> Result<VisitView, OperateError> {
+        Ok(self.post("v1/doctor", &serde_json::json!({})).await?)
+    }
+
+    /// What the receiver saw of it.
+    ///
+    /// # Errors
+    /// [`OperateError::NotFound`] when it did not arrive, or that the receiver is out of reach.
+    pub async fn seen(&self) -> Result<SeenView, OperateError> {
+        Ok(self.get("v1/doctor", &[]).await?)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -81,7 +81,10 @@ pub async fn blocking<T: Send + 'static>(
 
 impl Quarantine {
     /// The only one that changes something, with what an earlier one left half done finished.
-    async fn turn(self: &Arc<Self>, api: &Api) -> Result<tokio::sync::MutexGuard<'_, ()>, OperateError> {
+    async fn turn(
+        self: &Arc<Self>,
+        api: &Api,
+    ) -> Result<tokio::sync::MutexGuard<'_, ()>, OperateError> {
         if !self.is_read().await {
             let what = "the quarantine is still being read; try again";
             return Err(OperateError::Unavailable(what.to_owned()));
@@ -299,7 +302,11 @@ impl Quarantine {
     }
 
     /// Appends what is ready, in order, and removes what is in the log then.
-    async fn take_in(self: &Arc<Self>, api: &Api, ready: Vec<Ready>) -> Result<Taken, OperateError> {
+    async fn take_in(
+        self: &Arc<Self>,
+        api: &Api,
+        ready: Vec<Ready>,
+    ) -> Result<Taken, OperateError> {
         let entries = ready
             .iter()
             .map(|(_, id, delivery)| Entry::new(*id, delivery));

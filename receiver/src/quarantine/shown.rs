@@ -10,7 +10,7 @@ use super::item::Item;
 use crate::forwarded::Origin;
 use crate::ingest::{self, Ingest, judge};
 use crate::sources::Source;
-use crate::verify::{self, Around, Diagnosis, Verdict};
+use crate::verify::{self, Diagnosis, Verdict};
 
 /// Bodies up to this size are looked into in lists.
 const LOOKED_INTO_BYTES: usize = 1 << 20;
@@ -118,17 +118,9 @@ impl<'i> Judged<'i> {
             return Diagnosis::no_source(&self.item.head.source);
         };
         let origin = self.origin();
-        let others = self.ingest.sources.all().iter();
-        let others = others.filter(|other| other.name != source.name);
-        let others: Vec<_> = others
-            .map(|other| (other.name.as_str(), &other.verifier))
-            .collect();
-        let around = Around {
-            source: &source.name,
-            others: &others,
-            arrived_unix_ms: i64::try_from(self.item.received_at.millis()).unwrap_or(i64::MAX),
-        };
-        verify::diagnose(&source.verifier, &self.request(method, &origin), &around)
+        let request = self.request(method, &origin);
+        let sources = &self.ingest.sources;
+        sources.diagnose(source, &request, self.item.received_at)
     }
 
     /// In a list.

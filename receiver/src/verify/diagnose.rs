@@ -50,7 +50,7 @@ impl Diagnosis {
 pub fn diagnose(verifier: &Verifier, request: &Request<'_>, around: &Around<'_>) -> Diagnosis {
     let reason = match verifier.check(request, around.arrived_unix_ms) {
         Verdict::Verified(_) => {
-            let hint = "it is genuine with the configuration of now: `creel quarantine reverify` takes it in";
+            let hint = "it is genuine with the configuration of now";
             return Diagnosis::new("genuine", hint);
         }
         Verdict::Handshake(_) => {

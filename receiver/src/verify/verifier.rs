@@ -319,6 +319,11 @@ impl Verifier {
         }
     }
 
+    /// The URL of a request, as its sender should know it.
+    pub fn url(&self, request: &Request<'_>) -> String {
+        super::url::of(request, self.public_url.as_ref())
+    }
+
     pub fn pack(&self) -> &Arc<Pack> {
         &self.pack
     }

@@ -3,6 +3,7 @@
 mod activation;
 mod backup;
 mod dead;
+mod doctor;
 mod log;
 mod offline;
 mod quarantine;

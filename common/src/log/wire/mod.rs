@@ -8,6 +8,7 @@
 
 mod act;
 mod delivery;
+mod doctor;
 mod facts;
 mod found;
 mod lease;
@@ -25,6 +26,7 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use self::act::{ActCall, BackupOrderCall, CountReply, DeadCall, RenameCall, RewindCall};
 pub use self::delivery::{DeliveryView, HeaderView};
+pub use self::doctor::{DOCTOR_HEADER, SeenView, VisitView};
 pub use self::facts::{DedupeView, KeptView, LogView, PartView, ReachedView, VolumeView};
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};
 pub use self::lease::{ItemView, LeaseCall, LeaseReply, LeaseView};

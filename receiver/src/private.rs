@@ -117,6 +117,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::audit))
         .routes(routes!(operate::backup))
         .routes(routes!(operate::sources))
+        .routes(routes!(operate::seen))
         .routes(routes!(calls::list))
         .routes(routes!(calls::show));
     let change = OpenApiRouter::new()
@@ -128,7 +129,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::rename))
         .routes(routes!(operate::forget))
         .routes(routes!(operate::begin_backup))
-        .routes(routes!(operate::expect_visit, operate::seen))
+        .routes(routes!(operate::expect_visit))
         .routes(routes!(calls::reverify))
         .routes(routes!(calls::promote))
         .routes(routes!(calls::discard))

@@ -298,6 +298,7 @@ fn text(findings: &Findings) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

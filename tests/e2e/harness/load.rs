@@ -89,7 +89,7 @@ impl Load {
 
     /// Whether the delivery with this marker is one of them.
     pub fn is_forged(&self, marker: Marker) -> bool {
-        self.forged_every > 0 && marker.number() % self.forged_every == 0
+        self.forged_every > 0 && marker.number().is_multiple_of(self.forged_every)
     }
 
     /// The same senders over another number of connections.

@@ -1,18 +1,23 @@
 //! From a refusal to a delivery: what is kept, what is said of it, and what becomes of it.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use creel_common::config::Config;
+use creel_common::delivery::Delivery;
 use creel_common::ids::QuarantineId;
 use creel_common::log::remote::RemoteLog;
 use creel_common::log::wire::{
     ActCall, Chosen, ChosenCall, PromoteCall, QuarantineFind, QuarantineView, Reverified,
     ReverifyCall,
 };
-use creel_common::log::{Find, Found, Operate, OperateError};
+use creel_common::log::{AppendError, Appended, Find, Found, Intake, Operate, OperateError};
 use creel_common::secret::SecretRef;
 use creel_common::time::{Clock, SystemClock};
+use creel_receiver::LogParts;
 
 use super::client::{exchange, github, github_signature, request};
 use super::setup::{
@@ -506,5 +511,82 @@ async fn reasons_are_told_apart_as_far_as_the_bytes_allow() {
         assert!(hint.contains(part), "{word}: {hint}");
         assert!(!hint.contains("canary") && !hint.contains("?a=1"), "{hint}");
     }
+    creel.finish().await;
+}
+
+/// A log that is cut off right after it has made deliveries durable: nobody hears of them.
+struct CutOff {
+    log: Arc<dyn Intake>,
+    /// So many are answered first.
+    answered: AtomicUsize,
+}
+
+#[async_trait]
+impl Intake for CutOff {
+    async fn append(&self, new: Delivery) -> Result<Appended, AppendError> {
+        let appended = self.log.append(new).await;
+        let more = |left: usize| left.checked_sub(1);
+        let (set, fetch) = (Ordering::SeqCst, Ordering::SeqCst);
+        match self.answered.fetch_update(set, fetch, more) {
+            Ok(_) => appended,
+            Err(_) => Err(AppendError::Stopped),
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_in_the_log_but_not_yet_gone_from_quarantine_is_not_appended_again() {
+    let without_keys = |config: &mut Config| {
+        config.sources.get_mut("gh").unwrap().dedupe_window = Duration::ZERO;
+    };
+    let creel = with_wrong_secret().await;
+    for _ in 0..10 {
+        // all alike: nothing but the time of arrival tells them apart, if that
+        exchange(creel.public, &github("same", b"{}")).await;
+    }
+    kept(&creel.remote(READ), 10).await;
+    let creel = start_in(
+        creel.finish_keeping().await,
+        Changes {
+            config: without_keys,
+            log: Box::new(|log| LogParts {
+                intake: Arc::new(CutOff {
+                    log: log.intake.clone(),
+                    answered: AtomicUsize::new(4),
+                }),
+                ..log
+            }),
+            ..Changes::default()
+        },
+    )
+    .await;
+    let log = creel.remote(OPERATE);
+    let mut call = ReverifyCall {
+        which: all(),
+        from: None,
+        limit: 6,
+        dry_run: false,
+        act: ActCall::default(),
+    };
+    let cut_off = log.reverify(&call).await;
+    assert!(matches!(cut_off, Err(OperateError::Unavailable(_))));
+    assert_eq!(creel.deliveries(), 6);
+    assert_eq!(kept(&log, 10).await.len(), 10, "nothing is gone yet");
+    call.limit = 0;
+    // whoever comes next finishes it first; the four that are left are cut off, too
+    assert!(log.reverify(&call).await.is_err());
+    assert_eq!(creel.deliveries(), 10);
+    let done = log.reverify(&call).await.unwrap();
+    assert_eq!((done.looked_at, done.appended), (0, 0));
+    assert_eq!(creel.deliveries(), 10);
+    let acts = log.audit(10).await.unwrap();
+    let acts: Vec<_> = acts
+        .iter()
+        .map(|act| (act.subject.as_str(), act.count))
+        .collect();
+    assert_eq!(
+        acts,
+        [("finished after a crash", 4), ("finished after a crash", 6)]
+    );
     creel.finish().await;
 }

@@ -18,6 +18,8 @@ const REST: &str =
     "[sources.github.dedupe]\nwindow = \"0s\"\n\n[quarantine]\nper_address = \"1000000/s\"\n";
 /// One of so many is forged.
 const FORGED: u64 = 10;
+/// A step takes about as long.
+const STEP_MICROS: u64 = 15_000;
 const LONG: Duration = Duration::from_secs(1800);
 const SOON: Duration = Duration::from_secs(60);
 
@@ -50,6 +52,14 @@ async fn an_hour_of_a_wrong_secret_is_made_good_once_and_in_order_through_kills(
             (reached || reverify.has_ended()).then_some(!reverify.has_ended())
         })
         .await;
+        if in_the_middle {
+            // within a step, anywhere between its note and the end of it
+            let note = site.disk().join("quarantine").join("intent");
+            while !note.exists() && !reverify.has_ended() {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_micros(rng.random_range(0..STEP_MICROS))).await;
+        }
         receiver.kill().await;
         kills += u32::from(in_the_middle);
         reverify.allow_errors("");

@@ -43,12 +43,17 @@ pub enum Command {
     Check(c::check::Args),
     #[cfg(all(feature = "receiver", feature = "client"))]
     Send(c::send::Args),
+    #[cfg(all(feature = "receiver", feature = "client"))]
+    Doctor(c::doctor::Args),
     #[cfg(feature = "client")]
     #[command(subcommand)]
     Deliveries(c::deliveries::Command),
     #[cfg(feature = "client")]
     #[command(subcommand)]
     Dead(c::dead::Command),
+    #[cfg(feature = "client")]
+    #[command(subcommand)]
+    Quarantine(c::quarantine::Command),
     #[cfg(feature = "client")]
     #[command(subcommand)]
     Routes(c::routes::Command),

@@ -83,6 +83,51 @@ impl FromStr for DeliveryId {
     }
 }
 
+/// The name of a request in quarantine; grows in order of arrival, is never given twice.
+///
+/// Written as `q-` and hexadecimal digits.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize,
+)]
+#[serde(into = "String", try_from = "String")]
+pub struct QuarantineId(pub u64);
+
+impl fmt::Display for QuarantineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "q-{:x}", self.0)
+    }
+}
+
+impl FromStr for QuarantineId {
+    type Err = NotAnId;
+    fn from_str(text: &str) -> Result<Self, NotAnId> {
+        let wrong = || {
+            let what = "the id of a request in quarantine (q-<hexadecimal digits>)";
+            NotAnId(text.to_owned(), what)
+        };
+        let digits = text.strip_prefix("q-").ok_or_else(wrong)?;
+        if digits.is_empty() || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        u64::from_str_radix(digits, 16)
+            .map(Self)
+            .map_err(|_| wrong())
+    }
+}
+
+impl From<QuarantineId> for String {
+    fn from(id: QuarantineId) -> String {
+        id.to_string()
+    }
+}
+
+impl TryFrom<String> for QuarantineId {
+    type Error = NotAnId;
+    fn try_from(text: String) -> Result<Self, NotAnId> {
+        text.parse()
+    }
+}
+
 impl From<LogId> for String {
     fn from(id: LogId) -> String {
         id.to_string()
@@ -112,7 +157,7 @@ impl TryFrom<String> for DeliveryId {
 #[cfg(feature = "openapi")]
 mod openapi {
     //! Ids are text on the wire.
-    use super::{DeliveryId, LogId};
+    use super::{DeliveryId, LogId, QuarantineId};
     use utoipa::openapi::RefOr;
     use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
     use utoipa::{PartialSchema, ToSchema};
@@ -138,6 +183,13 @@ mod openapi {
         }
     }
     impl ToSchema for DeliveryId {}
+
+    impl PartialSchema for QuarantineId {
+        fn schema() -> RefOr<Schema> {
+            text("q-690b6f3c1f400")
+        }
+    }
+    impl ToSchema for QuarantineId {}
 }
 
 #[cfg(test)]
@@ -152,6 +204,16 @@ mod tests {
         };
         assert_eq!(id.to_string(), "00000000000000ab-42");
         assert_eq!(id.to_string().parse::<DeliveryId>().unwrap(), id);
+    }
+
+    #[test]
+    fn the_id_of_a_quarantined_request_reads_back_what_it_wrote() {
+        let id = QuarantineId(0x0069_0b6f_3c1f_4001);
+        assert_eq!(id.to_string(), "q-690b6f3c1f4001");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for text in ["", "q-", "q-+1", "690b", "q-x", "q-11112222333344445"] {
+            assert!(text.parse::<QuarantineId>().is_err(), "{text}");
+        }
     }
 
     #[test]

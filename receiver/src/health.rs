@@ -1,5 +1,8 @@
 //! Is it alive, can it acknowledge, and how is it doing.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Extension, Request, State};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +17,7 @@ use crate::facts;
 use crate::failure::{Errors, Failure};
 use crate::metrics::Now;
 use crate::private::{Api, CameFrom};
+use crate::quarantine::{Quarantine, SourceFacts};
 
 /// The process answers.
 #[derive(Debug, Serialize, ToSchema)]
@@ -105,6 +109,7 @@ pub async fn metrics(
     let routes = api.operate.routes().await.unwrap_or_default();
     let facts = facts::read(&api.facts).await;
     let ingest = &api.ingest;
+    let quarantine = quarantined(ingest.quarantine.clone()).await;
     let text = ingest.metrics.text(Now {
         wall: ingest.clock.wall(),
         uptime: ingest.clock.mono().saturating_sub(api.started),
@@ -118,8 +123,18 @@ pub async fn metrics(
         accepting: facts.refusing.is_none() && !api.stop.is_cancelled(),
         lost: &facts.lost,
         dedupe: facts.dedupe,
+        quarantine: &quarantine,
         body_bytes: ingest.budget.used(),
     });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())
+}
+
+/// What is in quarantine; asked off the async threads, because its thread may be at the disk.
+async fn quarantined(quarantine: Option<Arc<Quarantine>>) -> BTreeMap<String, SourceFacts> {
+    let Some(quarantine) = quarantine else {
+        return BTreeMap::new();
+    };
+    let facts = tokio::task::spawn_blocking(move || quarantine.facts()).await;
+    facts.unwrap_or_default()
 }

@@ -5,27 +5,32 @@
 //! before `append` returns. A sender that goes away meanwhile drops the request
 //! here; what the log has begun it finishes or never began.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
 use creel_common::heavy::heavy;
+use creel_common::ids::QuarantineId;
 use creel_common::log::Intake;
 use creel_common::time::{Clock, Timestamp};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use sha2::{Digest, Sha256};
 
 use crate::body::{self, BodyLimits, Budget, Share};
+use crate::doctor::Doctor;
 use crate::forwarded::Origin;
 use crate::metrics::Metrics;
+use crate::quarantine::{Item, ItemHead, Quarantine};
 use crate::quiet::{Quiet, Tell};
 use crate::reply::{self, Refused, Reply};
 use crate::server::{Handler, Peer};
 use crate::sources::{BODY_BYTES_MAX, Source, Sources};
-use crate::verify::{self, Accepted, Verdict};
+use crate::verify::{self, Accepted, Reason, Verdict};
+use crate::visit;
 
 /// What metrics and the log say instead of a source that is not configured.
 const NO_SOURCE: &str = "-";
@@ -48,6 +53,10 @@ pub struct Ingest {
     pub body_timeout: Duration,
     /// Keeps refusals from flooding the log.
     pub quiet: Quiet,
+    /// Awaits a request of ours now and then.
+    pub doctor: Doctor,
+    /// Where requests that fail verification go, if anywhere.
+    pub quarantine: Option<Arc<Quarantine>>,
 }
 
 /// The public service; cloning shares it.
@@ -131,10 +140,7 @@ impl Ingest {
             authority,
             &self.trusted_proxies,
         );
-        let target = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |target| target.as_str());
+        let target = target(parts);
         let request = verify::Request {
             method: &parts.method,
             scheme: origin.scheme,
@@ -150,28 +156,30 @@ impl Ingest {
             }
             return Err(Stop::refused(None, Refused::NoSource, true));
         };
-        let accepted = accept(source, &request, received_at)?;
-        let head = Head {
-            method: parts.method.as_str().to_owned(),
-            target: kept_target(target, source.verifier.secret_query()),
-            headers: stored(&parts.headers, &source.credentials),
-            remote: Some(origin.remote),
-            event_id: accepted.event_id,
-            key: accepted
-                .idempotency
-                .filter(|_| source.dedupes)
-                .map(|repeat| key(repeat.key)),
-            body_authenticated: accepted.body_authenticated,
-        };
-        let delivery = Delivery {
-            envelope: Envelope {
-                source: source.name.clone(),
-                event_type: accepted.event_type,
-                received_at,
-            },
-            head,
-            body,
-        };
+        if self.doctor.meets(&parts.headers, self.clock.mono()) {
+            let seen = visit::seen(self, source, &request, (peer.address.ip(), origin.remote));
+            self.doctor.note(seen);
+            return Err(Stop::Handshake(Box::new(reply::visited())));
+        }
+        let mut accepted = accept(source, &request, received_at).inspect_err(|stop| {
+            self.quarantine(
+                stop,
+                source,
+                parts,
+                &body,
+                peer,
+                (origin.remote, received_at),
+            );
+        })?;
+        let ack_headers = std::mem::take(&mut accepted.ack_headers);
+        let delivery = delivery(
+            source,
+            &request,
+            origin.remote,
+            received_at,
+            accepted,
+            body.clone(),
+        );
         let appended = self
             .log
             .append(delivery)
@@ -180,7 +188,37 @@ impl Ingest {
         drop(share);
         tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
         let ack = source.verifier.pack().ack();
-        Ok((source, reply::taken(appended, ack, accepted.ack_headers)))
+        Ok((source, reply::taken(appended, ack, ack_headers)))
+    }
+
+    /// Offers what failed verification to the quarantine, with all that judging it again takes.
+    fn quarantine(
+        &self,
+        stop: &Stop<'_>,
+        source: &Source,
+        parts: &Parts,
+        body: &Bytes,
+        peer: &Peer,
+        (remote, received_at): (IpAddr, Timestamp),
+    ) {
+        let (Some(quarantine), Some(reason)) = (&self.quarantine, stop.not_verified()) else {
+            return;
+        };
+        quarantine.offer(&source.name, reason, remote, self.clock.mono(), || Item {
+            id: QuarantineId::default(),
+            received_at,
+            reason,
+            head: ItemHead {
+                source: source.name.clone(),
+                peer: peer.address.ip(),
+                remote,
+                authority: parts.uri.authority().map(ToString::to_string),
+                method: parts.method.as_str().to_owned(),
+                target: target(parts).to_owned(),
+                headers: stored(&parts.headers, &[]),
+            },
+            body: body.clone(),
+        });
     }
 
     fn refuse(&self, refusal: &Refusal<'_>, parts: &Parts, peer: &Peer) -> Reply {
@@ -237,6 +275,17 @@ impl<'s> Stop<'s> {
         })
     }
 
+    /// The scheme's reason, if it was the scheme that said no.
+    fn not_verified(&self) -> Option<Reason> {
+        match self {
+            Self::Refused(Refusal {
+                why: Refused::NotVerified { reason, .. },
+                ..
+            }) => Some(*reason),
+            _ => None,
+        }
+    }
+
     /// A 405 that lists the methods of this source.
     fn allowing(mut self, like: Option<&'s Arc<Source>>) -> Self {
         if let Self::Refused(refusal) = &mut self {
@@ -244,6 +293,12 @@ impl<'s> Stop<'s> {
         }
         self
     }
+}
+
+/// Path and query as they came.
+fn target(parts: &Parts) -> &str {
+    let target = parts.uri.path_and_query();
+    target.map_or("/", |target| target.as_str())
 }
 
 fn allows(source: Option<&Arc<Source>>, method: &Method) -> bool {
@@ -273,43 +328,59 @@ fn accept<'s>(
     }
 }
 
-fn judge(verifier: &verify::Verifier, request: &verify::Request<'_>, now: Timestamp) -> Verdict {
+/// Judges a request as of `now`.
+pub fn judge(
+    verifier: &verify::Verifier,
+    request: &verify::Request<'_>,
+    now: Timestamp,
+) -> Verdict {
     let millis = i64::try_from(now.millis()).unwrap_or(i64::MAX);
     heavy(request.body.len(), || verifier.check(request, millis))
 }
 
+/// What a request of `source` becomes in the log.
+pub fn delivery(
+    source: &Source,
+    request: &verify::Request<'_>,
+    remote: IpAddr,
+    received_at: Timestamp,
+    accepted: Accepted,
+    body: Bytes,
+) -> Delivery {
+    let head = Head {
+        method: request.method.as_str().to_owned(),
+        target: source.verifier.masked(request.target),
+        headers: stored(request.headers, &source.credentials),
+        remote: Some(remote),
+        event_id: accepted.event_id,
+        key: accepted
+            .idempotency
+            .filter(|_| source.dedupes)
+            .map(|repeat| key(repeat.key)),
+        body_authenticated: accepted.body_authenticated,
+    };
+    Delivery {
+        envelope: Envelope {
+            source: source.name.clone(),
+            event_type: accepted.event_type,
+            received_at,
+        },
+        head,
+        body,
+    }
+}
+
 /// Header lines as they are kept: in order, repeats kept, credentials as digests.
-fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
+pub fn stored(headers: &HeaderMap, credentials: &[HeaderName]) -> Vec<Header> {
     headers
         .iter()
         .map(|(name, value)| {
             if credentials.contains(name) {
-                return Header::new(name.as_str(), digest(value.as_bytes()));
+                return Header::new(name.as_str(), verify::digest(value.as_bytes()));
             }
             Header::new(name.as_str(), value.as_bytes())
         })
         .collect()
-}
-
-/// The target as it is kept: parameters that are credentials as digests.
-fn kept_target(target: &str, credentials: &[String]) -> String {
-    let Some((path, query)) = target.split_once('?').filter(|_| !credentials.is_empty()) else {
-        return target.to_owned();
-    };
-    let kept = query.split('&').map(|pair| {
-        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-        let plain = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        let digest = String::from_utf8(digest(value.as_bytes())).unwrap_or_default();
-        match credentials.iter().any(|known| *known == plain) {
-            true => format!("{name}={digest}"),
-            false => pair.to_owned(),
-        }
-    });
-    format!("{path}?{}", kept.collect::<Vec<_>>().join("&"))
-}
-
-fn digest(value: &[u8]) -> Vec<u8> {
-    format!("sha256:{}", hex::encode(Sha256::digest(value))).into_bytes()
 }
 
 fn key(key: verify::IdempotencyKey) -> IdempotencyKey {
@@ -331,19 +402,6 @@ fn shown(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_credential_in_the_query_is_kept_as_its_digest() {
-        let names = ["token".to_owned()];
-        let kept = kept_target("/in/a?x=1&token=canary&tok%65n=canary&y", &names);
-        let digest = String::from_utf8(digest(b"canary")).unwrap();
-        assert_eq!(
-            kept,
-            format!("/in/a?x=1&token={digest}&tok%65n={digest}&y")
-        );
-        assert_eq!(kept_target("/in/a?token=b", &[]), "/in/a?token=b");
-        assert_eq!(kept_target("/in/a", &names), "/in/a");
-    }
 
     #[test]
     fn credentials_are_kept_as_digests_and_everything_else_in_order() {

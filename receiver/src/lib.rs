@@ -13,6 +13,7 @@
 pub mod auth;
 mod body;
 mod connection;
+mod doctor;
 pub mod facts;
 mod failure;
 mod forwarded;
@@ -23,11 +24,13 @@ mod lending;
 pub mod metrics;
 mod operate;
 pub mod private;
+pub mod quarantine;
 mod quiet;
 mod receiver;
 mod reply;
 mod server;
 pub mod sources;
 pub mod verify;
+mod visit;
 
 pub use receiver::{BindError, Listeners, LogParts, Prepared, Receiver};

@@ -3,6 +3,7 @@
 //! Labels come from configuration and closed lists only, so that no stranger
 //! can make them grow.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -23,6 +24,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::quarantine::SourceFacts;
 
 /// Seconds: from a tenth of a millisecond to ten seconds.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -105,6 +108,8 @@ pub struct Metrics {
     routes: RouteGauges,
     log: LogGauges,
     dedupe: DedupeGauges,
+    quarantine: QuarantineGauges,
+    quarantine_dropped: Family<RefusedLabel, Counter>,
     body_bytes: Gauge,
     uptime: Seconds,
 }
@@ -145,6 +150,14 @@ struct DedupeGauges {
     short: Gauge,
 }
 
+/// What is in quarantine; set when somebody looks.
+#[derive(Debug, Default)]
+struct QuarantineGauges {
+    items: Family<RefusedLabel, Gauge>,
+    bytes: Family<SourceLabel, Gauge>,
+    oldest: Family<SourceLabel, Seconds>,
+}
+
 /// The counters of one source, held by it so that a request looks nothing up.
 #[derive(Debug, Clone)]
 pub struct SourceMetrics {
@@ -183,6 +196,8 @@ pub struct Now<'a> {
     pub lost: &'a [Loss],
     /// For how long repeats are recognised.
     pub dedupe: Option<Dedupe>,
+    /// What is in quarantine of each source.
+    pub quarantine: &'a BTreeMap<String, SourceFacts>,
     /// Bytes of bodies in memory.
     pub body_bytes: u64,
 }
@@ -210,12 +225,15 @@ impl Metrics {
             routes: RouteGauges::default(),
             log: LogGauges::default(),
             dedupe: DedupeGauges::default(),
+            quarantine: QuarantineGauges::default(),
+            quarantine_dropped: Family::default(),
             body_bytes: Gauge::default(),
             uptime: Seconds::default(),
         };
         metrics.register_intake();
         metrics.register_log();
         metrics.register_dedupe();
+        metrics.register_quarantine();
         metrics.register_routes();
         let build = Info::new(vec![("version", version.to_owned())]);
         metrics.registry.register("build", "This program", build);
@@ -377,6 +395,32 @@ impl Metrics {
         );
     }
 
+    fn register_quarantine(&mut self) {
+        let (r, quarantine) = (&mut self.registry, &self.quarantine);
+        r.register(
+            "quarantine_items",
+            "Requests in quarantine, by the reason of their refusal",
+            quarantine.items.clone(),
+        );
+        r.register_with_unit(
+            "quarantine",
+            "What the quarantine takes",
+            Unit::Bytes,
+            quarantine.bytes.clone(),
+        );
+        r.register_with_unit(
+            "quarantine_oldest_age",
+            "Age of the oldest request in quarantine",
+            Unit::Seconds,
+            quarantine.oldest.clone(),
+        );
+        r.register(
+            "quarantine_dropped",
+            "Requests that failed verification and are not, or no longer, in quarantine, by why",
+            self.quarantine_dropped.clone(),
+        );
+    }
+
     fn register_routes(&mut self) {
         let r = &mut self.registry;
         r.register(
@@ -428,6 +472,13 @@ impl Metrics {
         self.refused.get_or_create(&label).inc();
     }
 
+    /// Requests that were to be in quarantine are not. `source` is or was configured.
+    pub fn quarantine_dropped(&self, source: &str, reason: &'static str, count: u64) {
+        let source = source.to_owned();
+        let label = RefusedLabel { source, reason };
+        self.quarantine_dropped.get_or_create(&label).inc_by(count);
+    }
+
     /// The gauge of open connections of a listener.
     pub fn connections(&self, listener: &'static str) -> Gauge {
         let label = ListenerLabel { listener };
@@ -460,6 +511,7 @@ impl Metrics {
         if let Some(dedupe) = &now.dedupe {
             self.dedupe.set(dedupe);
         }
+        self.quarantine.set(now);
         self.routes.clear();
         for route in now.routes {
             self.routes.set(route, now.wall);
@@ -483,6 +535,28 @@ impl LogGauges {
             self.kept
                 .get_or_create(&label(source))
                 .set(signed(kept.bytes));
+        }
+    }
+}
+
+impl QuarantineGauges {
+    fn set(&self, now: Now<'_>) {
+        self.items.clear();
+        self.bytes.clear();
+        self.oldest.clear();
+        for (source, facts) in now.quarantine {
+            for (reason, count) in &facts.items {
+                let label = RefusedLabel {
+                    source: source.clone(),
+                    reason: reason.name(),
+                };
+                self.items.get_or_create(&label).set(signed(*count));
+            }
+            let source = label(source);
+            self.bytes.get_or_create(&source).set(signed(facts.bytes));
+            let age = facts.oldest.map(|oldest| now.wall.since(oldest));
+            let seconds = age.unwrap_or_default().as_secs_f64();
+            self.oldest.get_or_create(&source).set(seconds);
         }
     }
 }
@@ -573,10 +647,11 @@ fn signed(value: u64) -> i64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::verify::Reason;
 
-    const NOW: Now<'static> = Now {
+    pub const NOW: Now<'static> = Now {
         wall: Timestamp(10_000),
         uptime: Duration::from_secs(3),
         routes: &[],
@@ -598,6 +673,7 @@ mod tests {
             window: Duration::from_secs(72 * 3600),
             held: Duration::from_secs(36 * 3600 + 1800),
         }),
+        quarantine: &BTreeMap::new(),
         body_bytes: 5,
     };
 
@@ -670,6 +746,31 @@ mod tests {
             assert!(text.contains(line), "{line} is not in\n{text}");
         }
         assert!(!metrics.text(NOW).contains("creel_kept_bytes{"));
+    }
+
+    #[test]
+    fn what_is_in_quarantine_is_shown_by_source_and_reason() {
+        let metrics = Metrics::new("0.0.0");
+        metrics.quarantine_dropped("gh", "rate", 3);
+        let facts = SourceFacts {
+            items: [(Reason::NoMatch, 2), (Reason::Stale, 1)].into(),
+            bytes: 99,
+            oldest: Some(Timestamp(4_000)),
+        };
+        let quarantine = [("gh".to_owned(), facts)].into();
+        let text = metrics.text(Now {
+            quarantine: &quarantine,
+            ..NOW
+        });
+        for line in [
+            "creel_quarantine_items{source=\"gh\",reason=\"no_match\"} 2",
+            "creel_quarantine_items{source=\"gh\",reason=\"stale\"} 1",
+            "creel_quarantine_bytes{source=\"gh\"} 99",
+            "creel_quarantine_oldest_age_seconds{source=\"gh\"} 6.0",
+            "creel_quarantine_dropped_total{source=\"gh\",reason=\"rate\"} 3",
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
     }
 
     #[test]

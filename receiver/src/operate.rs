@@ -6,7 +6,7 @@ use axum::{Extension, Json};
 use creel_common::ids::DeliveryId;
 use creel_common::log::wire::{
     ActCall, AttemptView, BackupOrderCall, CountReply, DeadCall, DeadPage, FoundPage, FoundView,
-    LogView, Refusal, RenameCall, RewindCall, SourceView, TEXT_BYTES_MAX,
+    LogView, Refusal, RenameCall, RewindCall, SeenView, SourceView, TEXT_BYTES_MAX, VisitView,
 };
 use creel_common::log::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, Find, Found, OperateError, PAGE_DEFAULT,
@@ -77,7 +77,8 @@ impl TryFrom<FindQuery> for Find {
     }
 }
 
-fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Failure> {
+/// A time in a query.
+pub fn time(name: &str, text: Option<String>) -> Result<Option<Timestamp>, Failure> {
     let Some(text) = text else { return Ok(None) };
     if let Ok(millis) = text.parse::<u64>() {
         return Ok(Some(Timestamp(millis)));
@@ -406,6 +407,30 @@ pub async fn backup(State(api): State<Api>) -> Result<Json<BackupStatus>, Failur
     Ok(Json(api.operate.backup_status().await?))
 }
 
+/// Awaits one request on the public listener for a minute: the one that carries this nonce in the header
+/// `creel-doctor`. It is judged and noted, and not stored.
+#[utoipa::path(
+    post, path = "/v1/doctor", tag = "log",
+    responses((status = 200, body = VisitView), Errors),
+    security(("token" = []))
+)]
+pub async fn expect_visit(State(api): State<Api>) -> Json<VisitView> {
+    Json(api.ingest.doctor.expect(api.ingest.clock.mono()))
+}
+
+/// What arrived of the request that was awaited last.
+#[utoipa::path(
+    get, path = "/v1/doctor", tag = "log",
+    responses((status = 200, body = SeenView), Errors),
+    security(("token" = []))
+)]
+pub async fn seen(State(api): State<Api>) -> Result<Json<SeenView>, Failure> {
+    let seen = api.ingest.doctor.seen(api.ingest.clock.mono());
+    let what = "no request that was awaited has arrived";
+    let seen = seen.ok_or_else(|| OperateError::NotFound(what.to_owned()))?;
+    Ok(Json(seen))
+}
+
 /// The configured sources: where to send to, and what is expected.
 #[utoipa::path(
     get, path = "/v1/sources", tag = "log",
@@ -418,7 +443,7 @@ pub async fn sources(State(api): State<Api>) -> Json<Vec<SourceView>> {
 }
 
 /// Who acts: the token's name always, and what the caller says of themselves.
-fn actor(caller: &Caller, act: ActCall) -> Result<Actor, Failure> {
+pub fn actor(caller: &Caller, act: ActCall) -> Result<Actor, Failure> {
     let texts = [&act.who, &act.why];
     if texts
         .into_iter()

@@ -10,7 +10,7 @@ use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use creel_common::ids::LogId;
 use creel_common::log::wire::{PROTOCOL, PROTOCOL_HEADER, PROTOCOLS, Refusal, RefusalKind};
-use creel_common::log::{Operate, Work};
+use creel_common::log::{Operate, Record, Work};
 use http::{HeaderValue, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,7 @@ use crate::auth::{Access, Guard, Tokens, guard};
 use crate::facts::ReadFacts;
 use crate::failure::Failure;
 use crate::ingest::Ingest;
+use crate::quarantine::calls;
 use crate::server::{Handler, Peer};
 use crate::{health, lending, operate};
 
@@ -41,6 +42,8 @@ pub struct Api {
     pub work: Arc<dyn Work>,
     /// The log, as people call it.
     pub operate: Arc<dyn Operate>,
+    /// Keeps the record of what is done here and not by the log.
+    pub record: Arc<dyn Record>,
     /// The log's name.
     pub log_id: LogId,
     /// How the log stands.
@@ -75,6 +78,10 @@ pub struct CameFrom(pub SocketAddr);
         (name = "work", description = "Lease, extend, settle; role `worker`"),
         (name = "deliveries", description = "Look at deliveries; role `read` or `operate`"),
         (name = "dead letters", description = "Look: `read` or `operate`; change: `operate`"),
+        (
+            name = "quarantine",
+            description = "Requests that failed verification. Look: `read` or `operate`; change: `operate`"
+        ),
         (name = "routes", description = "Look: `read` or `operate`; change: `operate`"),
         (name = "log", description = "The log as a whole"),
         (name = "health", description = "For load balancers and monitoring; no token")
@@ -109,7 +116,10 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::routes))
         .routes(routes!(operate::audit))
         .routes(routes!(operate::backup))
-        .routes(routes!(operate::sources));
+        .routes(routes!(operate::sources))
+        .routes(routes!(operate::seen))
+        .routes(routes!(calls::list))
+        .routes(routes!(calls::show));
     let change = OpenApiRouter::new()
         .routes(routes!(operate::reprocess))
         .routes(routes!(operate::discard))
@@ -119,6 +129,10 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::rename))
         .routes(routes!(operate::forget))
         .routes(routes!(operate::begin_backup))
+        .routes(routes!(operate::expect_visit))
+        .routes(routes!(calls::reverify))
+        .routes(routes!(calls::promote))
+        .routes(routes!(calls::discard))
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
     let open = OpenApiRouter::new()
         .routes(routes!(health::health))

@@ -9,17 +9,19 @@ use creel_common::config::{self, Config, Problems};
 use creel_common::engine::{Engine, EngineError};
 use creel_common::ids::LogId;
 use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{Intake, Operate, Work};
+use creel_common::log::{Intake, Operate, Record, Work};
 use creel_common::secret::Secret;
 use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::body::Budget;
+use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
 use crate::metrics::Metrics;
 use crate::private::{Api, Private};
+use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
 use crate::server::{Limits, serve};
 use crate::sources::Sources;
@@ -55,6 +57,8 @@ pub struct LogParts {
     pub work: Arc<dyn Work>,
     /// Shows and changes them for people.
     pub operate: Arc<dyn Operate>,
+    /// Records what people do beside it.
+    pub record: Arc<dyn Record>,
     /// How it stands.
     pub facts: ReadFacts,
 }
@@ -86,6 +90,8 @@ pub struct Receiver {
     pub prepared: Prepared,
     /// The log.
     pub log: LogParts,
+    /// Where requests that fail verification go; its owner closes it.
+    pub quarantine: Option<Arc<Quarantine>>,
     /// Bound sockets.
     pub listeners: Listeners,
     /// Wall and monotonic time.
@@ -122,6 +128,15 @@ impl Prepared {
             metrics,
             warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
         })
+    }
+
+    /// Opens the quarantine of this receiver; `None` where it is switched off.
+    pub fn open_quarantine(
+        &self,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+    ) -> Option<Arc<Quarantine>> {
+        Quarantine::open(config, clock, self.metrics.clone())
     }
 
     /// Opens the log over an engine, observed by the counters of this receiver.
@@ -184,6 +199,7 @@ impl From<&Arc<LocalLog>> for LogParts {
             intake: log.clone(),
             work: log.clone(),
             operate: log.clone(),
+            record: log.clone(),
             facts: Arc::new(move || facts.facts()),
         }
     }
@@ -255,10 +271,13 @@ impl Receiver {
             trusted_proxies: self.config.trusted_proxies.clone(),
             body_timeout: self.config.body_timeout,
             quiet: Quiet::default(),
+            doctor: Doctor::default(),
+            quarantine: self.quarantine.clone(),
         });
         let api = Api {
             work: self.log.work,
             operate: self.log.operate,
+            record: self.log.record,
             log_id: self.log.id,
             facts: self.log.facts,
             ingest: ingest.clone(),
@@ -267,6 +286,9 @@ impl Receiver {
             version: self.version.into(),
             started: self.clock.mono(),
         };
+        if let Some(quarantine) = self.quarantine {
+            tokio::spawn(quarantine.recover(api.clone()));
+        }
         let limits = |connections_max| Limits {
             connections_max,
             header_timeout: self.config.header_timeout,

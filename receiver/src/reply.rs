@@ -146,6 +146,14 @@ pub fn taken(
     reply
 }
 
+/// The answer to a request of our own that was awaited. Nothing was stored.
+pub fn visited() -> Reply {
+    json(
+        200,
+        Bytes::from_static(br#"{"doctor":"seen, and not stored"}"#),
+    )
+}
+
 /// The answer to a registration handshake. Nothing was stored.
 pub fn handshake(given: Handshake) -> Reply {
     let mut reply = with_type(

@@ -9,11 +9,14 @@ use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::wire::SourceView;
 use creel_common::secret::Secret;
+use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderName, HeaderValue, Method};
 
 use crate::metrics::{Metrics, SourceMetrics};
-use crate::verify::{PrepareError, Registry, SourceKey, SourceKeys, Verifier};
+use crate::verify::{
+    self, Around, Diagnosis, PrepareError, Registry, SourceKey, SourceKeys, Verifier,
+};
 
 /// Largest body where neither the pack nor the source says otherwise: 1 MiB.
 pub const BODY_BYTES_MAX: u64 = 1 << 20;
@@ -117,6 +120,26 @@ impl Sources {
     /// All sources in order of their names.
     pub fn all(&self) -> &[Arc<Source>] {
         &self.in_order
+    }
+
+    /// What is the matter with a request of `source` that arrived then.
+    pub fn diagnose(
+        &self,
+        source: &Source,
+        request: &verify::Request<'_>,
+        arrived_at: Timestamp,
+    ) -> Diagnosis {
+        let others = self.in_order.iter();
+        let others = others.filter(|other| other.name != source.name);
+        let others: Vec<_> = others
+            .map(|other| (other.name.as_str(), &other.verifier))
+            .collect();
+        let around = Around {
+            source: &source.name,
+            others: &others,
+            arrived_unix_ms: i64::try_from(arrived_at.millis()).unwrap_or(i64::MAX),
+        };
+        verify::diagnose(&source.verifier, request, &around)
     }
 
     /// What stands in for a source that does not exist; always the same for the same name.

@@ -241,10 +241,11 @@ fn show_text(view: &ShowView, delivery: &Delivery, now: Timestamp) -> String {
         paint(BOLD, "body"),
         bytes(view.found.body_bytes)
     );
-    text + &body_text(delivery)
+    text + &body_text(&delivery.body)
 }
 
-fn header_text(header: &HeaderView) -> String {
+/// A header line.
+pub fn header_text(header: &HeaderView) -> String {
     match (&header.value, &header.value_base64) {
         (Some(value), _) => format!("  {}: {}\n", header.name, plain(value)),
         (None, Some(coded)) => format!("  {}: (base64) {coded}\n", header.name),
@@ -308,8 +309,9 @@ fn attempts_text(attempts: &[AttemptView]) -> String {
 /// Bytes of a body that are shown on a terminal.
 const BODY_SHOWN_BYTES: usize = 16 << 10;
 
-fn body_text(delivery: &Delivery) -> String {
-    let Ok(text) = std::str::from_utf8(&delivery.body) else {
+/// A body, where it is text.
+pub fn body_text(body: &[u8]) -> String {
+    let Ok(text) = std::str::from_utf8(body) else {
         return "  not text; --body writes it out\n".into();
     };
     let shown: String = text.chars().take(BODY_SHOWN_BYTES).collect();

@@ -15,9 +15,13 @@ pub mod dead;
 pub mod deliveries;
 #[cfg(all(feature = "receiver", feature = "worker"))]
 pub mod demo;
+#[cfg(all(feature = "receiver", feature = "client"))]
+pub mod doctor;
 pub mod log;
 #[cfg(feature = "receiver")]
 pub mod providers;
+#[cfg(feature = "client")]
+pub mod quarantine;
 #[cfg(feature = "receiver")]
 pub mod receiver;
 pub mod restore;
@@ -61,10 +65,14 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Check(args) => check::run(global, &args),
         #[cfg(all(feature = "receiver", feature = "client"))]
         Command::Send(args) => send::run(global, &args),
+        #[cfg(all(feature = "receiver", feature = "client"))]
+        Command::Doctor(args) => doctor::run(global, &args),
         #[cfg(feature = "client")]
         Command::Deliveries(command) => deliveries::run(global, &command),
         #[cfg(feature = "client")]
         Command::Dead(command) => dead::run(global, &command),
+        #[cfg(feature = "client")]
+        Command::Quarantine(command) => quarantine::run(global, &command),
         #[cfg(feature = "client")]
         Command::Routes(command) => routes::run(global, &command),
         #[cfg(feature = "client")]

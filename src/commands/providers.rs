@@ -167,10 +167,7 @@ fn facts_text(facts: &Facts) -> String {
             .as_ref()
             .map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
     );
-    add(
-        "waits for",
-        facts.deadline_ms.map(|ms| format!("{ms} ms")),
-    );
+    add("waits for", facts.deadline_ms.map(|ms| format!("{ms} ms")));
     let retries = &facts.retry;
     add(
         "retries on",

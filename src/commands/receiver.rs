@@ -61,6 +61,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .transpose()?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let log = open_log(&config, &prepared, &clock)?;
+    let quarantine = prepared.open_quarantine(&config, clock.clone());
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -76,6 +77,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 config: config.receiver.clone(),
                 prepared,
                 log: LogParts::from(&log),
+                quarantine: quarantine.clone(),
                 listeners,
                 clock,
                 version: VERSION.to_owned(),
@@ -85,6 +87,9 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
             let _ = standing.await;
             if !supervised {
                 run.clear();
+            }
+            if let Some(quarantine) = quarantine {
+                quarantine.close();
             }
             log.close()
                 .await

@@ -73,13 +73,14 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let config = global.load()?;
     let source = source(&config, &args.source)?;
     let verifier = verifier(&config, source)?;
-    let target = Target::of(&config, source, args, &global.run_dir())?;
+    let target = Target::of(&config, source, args.url.as_deref(), &global.run_dir())?;
     let body = args.body_file.as_ref().map(read_body).transpose()?;
     let failed = block_on(send_all(args, &verifier, &target, body))?;
     if failed > 0 { Err(said()) } else { Ok(()) }
 }
 
-fn source<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Source> {
+/// The source of that name.
+pub fn source<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Source> {
     config.sources.get(name).ok_or_else(|| {
         let names: Vec<&str> = config.sources.keys().map(String::as_str).collect();
         usage(format!(
@@ -89,7 +90,8 @@ fn source<'a>(config: &'a Config, name: &str) -> anyhow::Result<&'a Source> {
     })
 }
 
-fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
+/// Its verifier, which signs, too.
+pub fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
     let registry = crate::sources::registry(config)?;
     let pack = pack(&registry, &source.provider)?;
     let mut secrets = Vec::new();
@@ -105,18 +107,24 @@ fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
 }
 
 /// Where a delivery goes, and where its signature says it goes.
-struct Target {
+pub struct Target {
     /// The request is made to this origin, path and query from the signed URL.
     origin: String,
     /// The URL as it would be entered at the provider: some sign it.
-    signed: String,
+    pub signed: String,
 }
 
 impl Target {
-    fn of(config: &Config, source: &Source, args: &Args, run: &RunDir) -> anyhow::Result<Self> {
+    /// Where deliveries of `source` go: to `url`, or to the receiver that is running here.
+    pub fn of(
+        config: &Config,
+        source: &Source,
+        url: Option<&str>,
+        run: &RunDir,
+    ) -> anyhow::Result<Self> {
         let path = format!("/in/{}", source.name);
-        let url = match &args.url {
-            Some(url) => url.clone(),
+        let url = match url {
+            Some(url) => url.to_owned(),
             None => format!("{}{path}", public_origin(config, run)?),
         };
         let origin =
@@ -139,7 +147,7 @@ impl Target {
     }
 
     /// The URL to post to, for a URL that was signed.
-    fn request_url(&self, signed: &str) -> String {
+    pub fn request_url(&self, signed: &str) -> String {
         let path = origin(signed).map_or("/", |origin| &signed[origin.len()..]);
         format!("{}{path}", self.origin)
     }
@@ -163,7 +171,7 @@ fn public_origin(config: &Config, run: &RunDir) -> anyhow::Result<String> {
 }
 
 /// `scheme://host:port` at the start of a URL.
-fn origin(url: &str) -> Option<&str> {
+pub fn origin(url: &str) -> Option<&str> {
     let (scheme, rest) = url.split_once("://")?;
     if !matches!(scheme, "http" | "https") || rest.is_empty() {
         return None;
@@ -172,7 +180,8 @@ fn origin(url: &str) -> Option<&str> {
     (end > 0).then(|| &url[..scheme.len() + 3 + end])
 }
 
-fn origin_only(url: &str) -> bool {
+/// Whether a URL has no path of its own.
+pub fn origin_only(url: &str) -> bool {
     origin(url).is_some_and(|origin| url[origin.len()..].trim_matches('/').is_empty())
 }
 
@@ -197,16 +206,7 @@ async fn send_all(
     target: &Target,
     body: Option<Vec<u8>>,
 ) -> anyhow::Result<u32> {
-    creel_common::tls::install_provider();
-    let mut builder = reqwest::Client::builder()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .timeout(ANSWER_WITHIN);
-    if target.origin.starts_with("http://") {
-        // do not load the machine's certificates for nothing
-        builder = builder.tls_certs_only([]);
-    }
-    let client = builder.build().context("cannot make an HTTP client")?;
+    let client = client(target)?;
     // so that another call does not repeat the events of this one
     let first = u64::from(rand::random::<u32>()) << 20;
     let bar = (args.count > 1 && !args.output.json).then(|| progress(args.count.into(), "sending"));
@@ -230,6 +230,20 @@ async fn send_all(
         bar.finish_and_clear();
     }
     Ok(failed)
+}
+
+/// Connects to where it is sent, and nowhere else.
+pub fn client(target: &Target) -> anyhow::Result<reqwest::Client> {
+    creel_common::tls::install_provider();
+    let mut builder = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(ANSWER_WITHIN);
+    if target.origin.starts_with("http://") {
+        // do not load the machine's certificates for nothing
+        builder = builder.tls_certs_only([]);
+    }
+    builder.build().context("cannot make an HTTP client")
 }
 
 /// Puts what the caller asked for in place of the sample's.
@@ -261,7 +275,8 @@ fn header(line: &str) -> Option<(HeaderName, HeaderValue)> {
     Some((name.trim().parse().ok()?, value.trim().parse().ok()?))
 }
 
-fn sign(
+/// Signs a sample for `url`.
+pub fn sign(
     verifier: &Verifier,
     sample: &SampleRequest,
     url: &str,

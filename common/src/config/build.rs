@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use super::check::route_name;
 use super::problems::{Origin, Problems};
 use super::raw::Fields;
 use super::{
-    Breaker, Config, Dedupe, Destination, EngineKind, Log, Receiver, Role, Route, Source, Start,
-    Token, Worker,
+    Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
+    Source, Start, Token, Worker,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -25,6 +26,7 @@ pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Pr
         dedupe: Dedupe {
             keys_max: file.get::<Fields>("dedupe").get("keys_max"),
         },
+        quarantine: quarantine(&file.get("quarantine"), &file.get("log")),
         worker: worker(&file.get("worker"), receiver.private),
         sources: each(file, "sources", source),
         destinations: each(file, "destinations", destination),
@@ -108,6 +110,22 @@ fn log(fields: &Fields) -> Log {
         lease: fields.get("lease"),
         lost_max: fields.get("lost_max"),
     }
+}
+
+fn quarantine(fields: &Fields, log: &Fields) -> Quarantine {
+    Quarantine {
+        path: quarantine_path(fields, log),
+        max_bytes: fields.get("max_bytes"),
+        max_count: fields.get("max_count"),
+        max_age: fields.get("max_age"),
+        per_address: fields.get("per_address"),
+    }
+}
+
+/// What is typed, or beside the log.
+pub fn quarantine_path(fields: &Fields, log: &Fields) -> PathBuf {
+    let beside = || log.get::<PathBuf>("path").with_file_name("quarantine");
+    fields.opt("path").unwrap_or_else(beside)
 }
 
 /// What is typed, or a quarter of the reserve.

@@ -33,6 +33,7 @@ pub fn check(file: &Fields, places: &Places, known: &Known) -> Vec<Finding> {
     check.receivers();
     check.room();
     check.own_packs();
+    check.quarantine();
     check.every_source();
     check.every_destination();
     check.every_route();
@@ -200,6 +201,21 @@ impl Check<'_> {
         for problem in &self.known.pack_problems {
             self.findings
                 .push(Finding::error("receiver.providers", problem));
+        }
+    }
+
+    /// The log's directory is the engine's alone; and what is refused there ends the process, which
+    /// nothing of the quarantine may do.
+    fn quarantine(&mut self) {
+        let fields: Fields = self.file.opt("quarantine").unwrap_or_default();
+        let log: Fields = self.file.opt("log").unwrap_or_default();
+        let Some(of_log) = log.opt::<std::path::PathBuf>("path") else {
+            return;
+        };
+        let own = build::quarantine_path(&fields, &log);
+        if own.starts_with(&of_log) || of_log.starts_with(&own) {
+            let message = "must be neither in the log's directory (`log.path`) nor around it";
+            self.error(fields.at("path"), message);
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Config {
     pub log: Log,
     /// How many idempotency keys are kept.
     pub dedupe: Dedupe,
+    /// Where requests that failed verification are kept.
+    pub quarantine: Quarantine,
     /// The workers.
     pub worker: Worker,
     /// Sources by name.
@@ -152,6 +154,21 @@ pub struct Log {
 pub struct Dedupe {
     /// Most idempotency keys kept. Default 50 million.
     pub keys_max: u64,
+}
+
+/// `[quarantine]`
+#[derive(Debug, Clone)]
+pub struct Quarantine {
+    /// Its directory. Default `quarantine` beside the log's.
+    pub path: PathBuf,
+    /// Most bytes that it takes; 0 keeps nothing. Default 2 GiB.
+    pub max_bytes: u64,
+    /// Most requests in it. Default 2 million.
+    pub max_count: u64,
+    /// How long a request is kept. Default 7 days.
+    pub max_age: Duration,
+    /// Most requests per second that are kept of one address. Default 500.
+    pub per_address: f64,
 }
 
 /// Which engine keeps the log.

@@ -64,6 +64,12 @@ pub static FILE: Section = section(
             "How many idempotency keys are kept.",
         ),
         key(
+            "quarantine",
+            Shape::Section(&QUARANTINE),
+            Default("{}"),
+            "Where requests that failed verification are kept for a while.",
+        ),
+        key(
             "worker",
             Shape::Section(&WORKER),
             Default("{}"),
@@ -316,6 +322,44 @@ pub static KEYS: Section = section(
         Default("50000000"),
         "Most idempotency keys kept; above it the oldest go before their window is over. Each takes 39 bytes of disk and 2.1 of memory.",
     )],
+);
+
+/// `[quarantine]`
+pub static QUARANTINE: Section = section(
+    "[quarantine]",
+    "Where requests that failed verification are kept for a while, so that a wrong secret loses nothing.",
+    &[
+        key(
+            "path",
+            Shape::Path,
+            Means("`quarantine` beside `log.path`"),
+            "Its directory, outside the log's; nobody but the receiver's user may read it.",
+        ),
+        key(
+            "max_bytes",
+            Shape::Size(0, TIB),
+            Default(r#""2GiB""#),
+            "Most bytes that it takes; `\"0B\"` keeps nothing. Above it the source, and of that the senders, that take most give way, oldest first.",
+        ),
+        key(
+            "max_count",
+            Shape::Count(1, 100_000_000),
+            Default("2000000"),
+            "Most requests in it; above it the same gives way.",
+        ),
+        key(
+            "max_age",
+            seconds(1, 3650 * DAY),
+            Default(r#""7d""#),
+            "How long a request is kept, and up to an eighth longer.",
+        ),
+        key(
+            "per_address",
+            Shape::Rate(0.001, 1e6),
+            Default(r#""500/s""#),
+            "At most so many requests of one sender's address are kept, in bursts of two seconds' worth; the rest is only counted.",
+        ),
+    ],
 );
 
 /// `[worker]`

@@ -111,6 +111,8 @@ pub trait Intake: Send + Sync + 'static {
     /// [`AppendError::Stopped`]: a failed sync
     /// is final because the page cache can no longer be trusted (Rebello et al., "Can Applications
     /// Recover from fsync Failures?", ATC 2020).
+    ///
+    /// Deliveries of one caller get their offsets in the order in which the calls are first polled.
     async fn append(&self, new: Delivery) -> Result<Appended, AppendError>;
 }
 
@@ -458,7 +460,8 @@ pub struct Audit {
     pub at: Timestamp,
     /// Who and why.
     pub actor: Actor,
-    /// What, as a verb: `reprocess`, `discard`, `rewind`, `pause`, `resume`, `rename`, `forget`.
+    /// What, as a verb: `reprocess`, `discard`, `rewind`, `pause`, `resume`, `rename`, `forget`; with
+    /// `quarantine` in front where it concerned requests that failed verification.
     pub action: String,
     /// On what.
     pub subject: String,
@@ -520,4 +523,25 @@ pub trait Operate: Send + Sync + 'static {
     async fn backup(&self, order: BackupOrder, actor: Actor) -> Result<BackupStatus, OperateError>;
     /// How the backup goes that was begun last.
     async fn backup_status(&self) -> Result<BackupStatus, OperateError>;
+}
+
+/// An act that is not of the log itself, to be recorded with those that are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// What, as a verb.
+    pub action: &'static str,
+    /// On what.
+    pub subject: String,
+    /// How many deliveries it concerned.
+    pub count: u64,
+}
+
+/// Keeps the record of what operators did.
+#[async_trait]
+pub trait Record: Send + Sync + 'static {
+    /// Records an act; durable when it returns.
+    ///
+    /// # Errors
+    /// [`OperateError::Unavailable`].
+    async fn record(&self, act: Act, actor: Actor) -> Result<(), OperateError>;
 }

@@ -243,7 +243,8 @@ impl Desk {
         Lane::new(name, record, place, config, self.lost_max, self.now().mono)
     }
 
-    fn record(&mut self, action: &str, subject: &str, count: u64, actor: &Actor) {
+    /// Notes an act, durable with the next commit.
+    pub fn record(&mut self, action: &str, subject: &str, count: u64, actor: &Actor) {
         let audit = Audit {
             at: self.now().wall,
             actor: Actor {

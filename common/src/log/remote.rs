@@ -17,9 +17,10 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::wire::{
-    ActCall, AttemptView, BackupOrderCall, CountReply, DeadCall, DeadPage, ExtendReply, FRAMED,
-    FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, Refusal, RefusalKind,
-    RenameCall, RewindCall, SourceView, WireError, find_pairs,
+    ActCall, AttemptView, BackupOrderCall, ChosenCall, CountReply, DeadCall, DeadPage, ExtendReply,
+    FRAMED, FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, PromoteCall,
+    Promoted, QuarantineFind, QuarantinePage, QuarantineView, Refusal, RefusalKind, RenameCall,
+    Reverified, ReverifyCall, RewindCall, SeenView, SourceView, VisitView, WireError, find_pairs,
 };
 use super::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Lease, LeaseRequest,
@@ -27,7 +28,7 @@ use super::{
     frames,
 };
 use crate::attempt::Attempt;
-use crate::ids::{DeliveryId, LogId};
+use crate::ids::{DeliveryId, LogId, QuarantineId};
 use crate::secret::Secret;
 
 /// A connection must be there within.
@@ -114,6 +115,68 @@ impl RemoteLog {
     /// [`OperateError::Unavailable`] when the receiver is out of reach.
     pub async fn sources(&self) -> Result<Vec<SourceView>, OperateError> {
         Ok(self.get("v1/sources", &[]).await?)
+    }
+
+    /// A page of requests in quarantine.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn quarantine(&self, find: &QuarantineFind) -> Result<QuarantinePage, OperateError> {
+        Ok(self.get("v1/quarantine", &find.pairs()).await?)
+    }
+
+    /// One request in quarantine, with its headers and its body.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn quarantined(&self, id: QuarantineId) -> Result<QuarantineView, OperateError> {
+        Ok(self.get(&format!("v1/quarantine/{id}"), &[]).await?)
+    }
+
+    /// Judges requests in quarantine again and takes in what is genuine, a step at a time.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn reverify(&self, call: &ReverifyCall) -> Result<Reverified, OperateError> {
+        Ok(self.post("v1/quarantine/reverify", call).await?)
+    }
+
+    /// Takes one in unverified.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn promote(
+        &self,
+        id: QuarantineId,
+        call: &PromoteCall,
+    ) -> Result<Promoted, OperateError> {
+        let path = format!("v1/quarantine/{id}/promote");
+        Ok(self.post(&path, call).await?)
+    }
+
+    /// Drops requests in quarantine.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn discard_quarantined(&self, call: &ChosenCall) -> Result<u64, OperateError> {
+        let reply: CountReply = self.post("v1/quarantine/discard", call).await?;
+        Ok(reply.count)
+    }
+
+    /// Has the receiver await one request of ours.
+    ///
+    /// # Errors
+    /// What the receiver says, or that it is out of reach.
+    pub async fn expect_visit(&self) -> Result<VisitView, OperateError> {
+        Ok(self.post("v1/doctor", &serde_json::json!({})).await?)
+    }
+
+    /// What the receiver saw of it.
+    ///
+    /// # Errors
+    /// [`OperateError::NotFound`] when it did not arrive, or that the receiver is out of reach.
+    pub async fn seen(&self) -> Result<SeenView, OperateError> {
+        Ok(self.get("v1/doctor", &[]).await?)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

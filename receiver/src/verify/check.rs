@@ -61,6 +61,16 @@ pub(crate) fn verify<'v>(
     view: &View<'_>,
     now_unix_ms: i64,
 ) -> Result<Proof<'v>, Reason> {
+    verify_as(verifier, view, now_unix_ms, None)
+}
+
+/// The same as if the request had been sent to `url`, to find out where it was sent to.
+pub(crate) fn verify_as<'v>(
+    verifier: &'v Verifier,
+    view: &View<'_>,
+    now_unix_ms: i64,
+    url: Option<&str>,
+) -> Result<Proof<'v>, Reason> {
     if verifier.scheme.blocks.is_empty() {
         return Err(Reason::NoScheme);
     }
@@ -83,10 +93,25 @@ pub(crate) fn verify<'v>(
             block,
             keys,
             view,
+            url,
         };
         return check.run(&signatures, now_unix_ms);
     }
     Err(Reason::MissingSignature)
+}
+
+/// The time that a request says it was signed at, in milliseconds.
+pub(crate) fn signed_time(verifier: &Verifier, view: &View<'_>) -> Option<i64> {
+    let mut blocks = verifier.scheme.blocks.iter().zip(&verifier.keys);
+    let (block, keys) = blocks.find(|(block, _)| condition::all_hold(&block.when, view))?;
+    let check = Check {
+        verifier,
+        block,
+        keys,
+        view,
+        url: None,
+    };
+    check.time().ok().flatten().map(|(_, unix_ms)| unix_ms)
 }
 
 /// The decoded signatures; `None` if there is no place with any.
@@ -169,6 +194,8 @@ struct Check<'v, 'c, 'r> {
     block: &'v Block,
     keys: &'v [Key],
     view: &'c View<'r>,
+    /// Where it was sent to, if that is not to be found out.
+    url: Option<&'c str>,
 }
 
 impl<'v> Check<'v, '_, '_> {
@@ -290,7 +317,10 @@ impl<'v> Check<'v, '_, '_> {
         if !template.uses_url() {
             return vec![String::new()];
         }
-        let url = url::of(&self.view.request, self.verifier.public_url.as_ref());
+        let url = match self.url {
+            Some(url) => url.to_owned(),
+            None => url::of(&self.view.request, self.verifier.public_url.as_ref()),
+        };
         let credentials = match self.block.variants {
             Some(_) => Locator::Basic.read(self.view).ok().flatten(),
             None => None,

@@ -106,9 +106,7 @@ pub fn reason(name: &str) -> Option<&'static str> {
 ///
 /// # Errors
 /// [`VectorsError`] for the first file that cannot be read.
-pub fn policies(
-    files: &[impl AsRef<Path>],
-) -> Result<BTreeMap<String, Policy>, VectorsError> {
+pub fn policies(files: &[impl AsRef<Path>]) -> Result<BTreeMap<String, Policy>, VectorsError> {
     let mut found: BTreeMap<String, Policy> = BTreeMap::new();
     for file in files {
         for vector in vectors::read(file.as_ref())? {

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Closed list with short stable names. The sender always gets the same answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The method is none of the pack's.
@@ -71,6 +71,12 @@ impl Reason {
         Reason::Condition,
         Reason::HandshakeToken,
     ];
+
+    /// The reason of that stable name.
+    pub fn named(name: &[u8]) -> Option<Self> {
+        let mut all = Self::ALL.iter().copied();
+        all.find(|reason| reason.name().as_bytes() == name)
+    }
 
     /// The stable name, as in metrics.
     pub fn name(self) -> &'static str {

@@ -87,6 +87,69 @@ pub(crate) fn of(request: &Request<'_>, public: Option<&PublicUrl>) -> String {
     }
 }
 
+/// Most guesses at the URL of a request.
+const GUESSES_MAX: usize = 64;
+
+/// What a sender may have signed instead, where a proxy or a setting is in the way: other schemes, hosts
+/// that the request names, with and without a port, and a slash more or less. To find out, not to accept.
+pub(crate) fn guesses(request: &Request<'_>, public: Option<&PublicUrl>) -> Vec<String> {
+    let header = |name: &str| {
+        let value = request
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok());
+        value
+            .and_then(|value| value.split(',').next())
+            .map(str::trim)
+    };
+    let configured = public.and_then(|public| split(&public.base));
+    let configured = configured.map(|parts| format!("{}{}", parts.host, parts.port));
+    let mut hosts: Vec<String> = Vec::new();
+    let named = [
+        header("x-forwarded-host"),
+        header("host"),
+        Some(request.host),
+    ];
+    for host in named
+        .into_iter()
+        .flatten()
+        .map(str::to_owned)
+        .chain(configured)
+    {
+        let bare = without_port(&host).to_owned();
+        let forwarded = header("x-forwarded-port").map(|port| format!("{bare}:{port}"));
+        let ports = [format!("{bare}:443"), format!("{bare}:80")];
+        for host in [host, bare].into_iter().chain(forwarded).chain(ports) {
+            if !host.is_empty() && !hosts.contains(&host) {
+                hosts.push(host);
+            }
+        }
+    }
+    let target = request.target;
+    let (path, query) = target
+        .find('?')
+        .map_or((target, ""), |at| target.split_at(at));
+    let other = match path.strip_suffix('/') {
+        Some(path) => format!("{path}{query}"),
+        None => format!("{path}/{query}"),
+    };
+    let mut guesses: Vec<String> = Vec::new();
+    for target in [target, &other] {
+        for host in &hosts {
+            guesses.extend(["https", "http"].map(|scheme| format!("{scheme}://{host}{target}")));
+        }
+    }
+    guesses.truncate(GUESSES_MAX);
+    guesses
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((bare, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => bare,
+        _ => host,
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variants {
     Twilio,

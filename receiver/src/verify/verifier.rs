@@ -318,12 +318,31 @@ impl Verifier {
             .collect()
     }
 
+    /// What a request says of its event, though nothing vouches for any of it: never a key.
+    pub fn unverified(&self, request: &Request<'_>) -> Accepted {
+        let view = View::new(request);
+        let event = &self.scheme.event;
+        Accepted {
+            key_index: 0,
+            event_id: event::id(event, &view).ok().flatten(),
+            event_type: event::kind(event, &view),
+            idempotency: None,
+            body_authenticated: false,
+            ack_headers: Vec::new(),
+        }
+    }
+
     /// The key that the source's own pipeline finds, if it has one.
     fn named_key(&self, view: &View<'_>) -> Result<Option<String>, Reason> {
         match &self.idempotency_key {
             Some(pipeline) => event::text(std::slice::from_ref(pipeline), view),
             None => Ok(None),
         }
+    }
+
+    /// The URL of a request, as its sender should know it.
+    pub fn url(&self, request: &Request<'_>) -> String {
+        super::url::of(request, self.public_url.as_ref())
     }
 
     pub fn pack(&self) -> &Arc<Pack> {
@@ -345,9 +364,9 @@ impl Verifier {
         &self.scheme.secret_headers
     }
 
-    /// Parameters of the query that carry credentials: to be stored as digests only.
-    pub fn secret_query(&self) -> &[String] {
-        &self.scheme.secret_query
+    /// A target or URL without its credentials: as digests, as it is stored.
+    pub fn masked(&self, target: &str) -> String {
+        super::mask::target(target, &self.scheme.secret_query)
     }
 
     /// What orders deliveries naturally (a Stripe object, a GitHub repository).

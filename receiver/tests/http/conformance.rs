@@ -54,6 +54,7 @@ impl OverHttp {
             config: config.receiver,
             prepared,
             log: LogParts::from(&log),
+            quarantine: None,
             listeners,
             clock: clock.clone(),
             version: "test".into(),

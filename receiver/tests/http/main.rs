@@ -8,6 +8,7 @@ mod drain;
 mod limits;
 mod logs;
 mod prepare;
+mod quarantine;
 mod refusals;
 mod remote;
 mod setup;

@@ -11,6 +11,7 @@ use creel_common::log::local::LocalLog;
 use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 use creel_common::time::{Clock, SystemClock};
+use creel_receiver::quarantine::Quarantine;
 use creel_receiver::verify::Registry;
 use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
 use tokio_util::sync::CancellationToken;
@@ -89,7 +90,9 @@ pub struct Running {
     pub ended: tokio::task::JoinHandle<std::io::Result<()>>,
     pub engine: Arc<MemoryEngine>,
     pub log: Arc<LocalLog>,
-    _directory: tempfile::TempDir,
+    pub quarantine: Option<Arc<Quarantine>>,
+    /// Where everything of it is.
+    pub directory: tempfile::TempDir,
 }
 
 /// How a test's receiver differs from the others.
@@ -118,6 +121,11 @@ pub async fn start() -> Running {
 pub async fn start_with(changes: Changes) -> Running {
     super::logs::capture();
     let directory = tempfile::tempdir().unwrap();
+    start_in(directory, changes).await
+}
+
+/// The same in a directory that another one was in.
+pub async fn start_in(directory: tempfile::TempDir, changes: Changes) -> Running {
     let mut config = config(directory.path());
     (changes.config)(&mut config);
     let prepared = Prepared::new(&config, &Registry::built_in(), "0.0.0-test").unwrap();
@@ -131,10 +139,12 @@ pub async fn start_with(changes: Changes) -> Running {
     let public = listeners.public.local_addr().unwrap();
     let private = listeners.private.local_addr().unwrap();
     let stop = CancellationToken::new();
+    let quarantine = prepared.open_quarantine(&config, changes.clock.clone());
     let receiver = Receiver {
         config: config.receiver.clone(),
         prepared,
         log: (changes.log)(LogParts::from(&log)),
+        quarantine: quarantine.clone(),
         listeners,
         clock: changes.clock,
         version: "0.0.0-test".into(),
@@ -147,7 +157,8 @@ pub async fn start_with(changes: Changes) -> Running {
         ended: tokio::spawn(receiver.run()),
         engine,
         log,
-        _directory: directory,
+        quarantine,
+        directory,
     }
 }
 
@@ -173,8 +184,17 @@ impl Running {
 
     /// Stops it and waits for its end, which must come soon.
     pub async fn finish(self) {
+        self.finish_keeping().await;
+    }
+
+    /// The same; its directory is for another one.
+    pub async fn finish_keeping(self) -> tempfile::TempDir {
         self.stop.cancel();
         let ended = tokio::time::timeout(Duration::from_secs(30), self.ended).await;
         ended.unwrap().unwrap().unwrap();
+        if let Some(quarantine) = self.quarantine {
+            quarantine.close();
+        }
+        self.directory
     }
 }

@@ -79,6 +79,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                     intake,
                     ..LogParts::from(&rest)
                 },
+                quarantine: None,
                 listeners,
                 clock,
                 version: VERSION.to_owned(),

@@ -3,8 +3,10 @@
 mod activation;
 mod backup;
 mod dead;
+mod doctor;
 mod log;
 mod offline;
+mod quarantine;
 mod routes;
 mod send;
 mod shows;

@@ -15,6 +15,7 @@ mod kill;
 mod layer;
 mod leftovers;
 mod power;
+mod quarantine;
 mod refused;
 mod room;
 mod sync_error;

@@ -16,13 +16,22 @@ pub const SECRET_VARIABLE: &str = "CREEL_E2E_GITHUB_SECRET";
 /// A signed delivery to `/in/github`, as GitHub documents it in "Validating
 /// webhook deliveries": HMAC-SHA256 of the raw body, in hex, after `sha256=`.
 pub fn request(host: &str, marker: Marker, body: Vec<u8>) -> Request<Full<bytes::Bytes>> {
+    signed(SECRET, host, marker, body)
+}
+
+/// The same by somebody who does not know the secret.
+pub fn forged(host: &str, marker: Marker, body: Vec<u8>) -> Request<Full<bytes::Bytes>> {
+    signed("what a forger makes up", host, marker, body)
+}
+
+fn signed(secret: &str, host: &str, marker: Marker, body: Vec<u8>) -> Request<Full<bytes::Bytes>> {
     Request::post("/in/github")
         .header("host", host)
         .header("content-type", "application/json")
         .header("user-agent", "GitHub-Hookshot/e2e")
         .header("x-github-event", "push")
         .header("x-github-delivery", guid(marker))
-        .header("x-hub-signature-256", signature(SECRET, &body))
+        .header("x-hub-signature-256", signature(secret, &body))
         .body(Full::new(body.into()))
         .expect("a request made of constants and hex")
 }

@@ -27,6 +27,8 @@ pub struct Load {
     sizes: Sizes,
     /// Between two deliveries of one connection.
     every: Duration,
+    /// Of so many deliveries one is forged; 0 for none.
+    forged_every: u64,
     next: Arc<AtomicU64>,
 }
 
@@ -63,6 +65,7 @@ impl Load {
             connections,
             sizes,
             every: Duration::ZERO,
+            forged_every: 0,
             next: Arc::default(),
         }
     }
@@ -74,6 +77,19 @@ impl Load {
             every: Duration::from_secs(1) * connections / per_sec,
             ..self
         }
+    }
+
+    /// The same senders, of whose deliveries one of so many is signed with a made-up secret.
+    pub fn forging(self, every: u64) -> Self {
+        Self {
+            forged_every: every,
+            ..self
+        }
+    }
+
+    /// Whether the delivery with this marker is one of them.
+    pub fn is_forged(&self, marker: Marker) -> bool {
+        self.forged_every > 0 && marker.number().is_multiple_of(self.forged_every)
     }
 
     /// The same senders over another number of connections.
@@ -181,7 +197,11 @@ impl Sender {
 
     /// Sends one delivery; whether the connection is still good.
     async fn one(&mut self, connection: &mut Connection, marker: Marker) -> bool {
-        let request = github::request(&self.to.to_string(), marker, self.load.body(marker));
+        let (host, body) = (self.to.to_string(), self.load.body(marker));
+        let request = match self.load.is_forged(marker) {
+            true => github::forged(&host, marker, body),
+            false => github::request(&host, marker, body),
+        };
         let Ok(response) = connection.send_request(request).await else {
             self.tally.unanswered += 1;
             return false;

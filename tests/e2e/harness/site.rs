@@ -79,6 +79,26 @@ impl Site {
         site
     }
 
+    /// The same site with a wrong secret for its source; `name` is new, and names its config.
+    pub fn with_wrong_secret(&self, name: &str) -> Self {
+        let site = Self {
+            dir: Arc::clone(&self.dir),
+            config: self.path(&format!("{name}.toml")),
+            data: self.data.clone(),
+        };
+        let wrong = self.path("wrong-secret");
+        write_private(&wrong, "not the one that the sender has");
+        let text = fs::read_to_string(&self.config).expect("the site's config");
+        let here = format!("{{ env = \"{}\" }}", github::SECRET_VARIABLE);
+        assert!(
+            text.contains(&here),
+            "the config names the secret's variable"
+        );
+        let there = format!("{{ file = \"{}\" }}", wrong.display());
+        write_private(&site.config, &text.replace(&here, &there));
+        site
+    }
+
     fn config_text(&self, log: &str, rest: &str) -> String {
         let token = |role: Role| {
             let file = self.token_file(role);

@@ -575,3 +575,17 @@ fn bounds_that_could_never_be_kept_are_told() {
         ["sources.s.quota: expected a size with its unit, such as \"1GiB\", found an integer"]
     );
 }
+
+#[test]
+fn a_quarantine_in_or_around_the_log_is_refused() {
+    for text in [
+        "[quarantine]\npath = \"data/q\"",
+        "[quarantine]\npath = \".\"",
+        "[log]\npath = \"quarantine\"",
+    ] {
+        let told = told(text);
+        let expected = "quarantine.path: must be neither in the log's directory";
+        assert!(told[0].starts_with(expected), "{text}: {told:?}");
+    }
+    assert!(told("[quarantine]\npath = \"data-refused\"").is_empty());
+}

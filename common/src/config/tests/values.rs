@@ -48,6 +48,11 @@ fn an_empty_file_is_all_defaults() {
     assert_eq!(config.receiver.listen.to_string(), "127.0.0.1:8080");
     assert_eq!(config.log.volume_bytes, 1 << 30);
     assert_eq!(config.worker.concurrency, 256);
+    assert_eq!(
+        config.quarantine.path,
+        config.log.path.with_file_name("quarantine")
+    );
+    assert_eq!(config.quarantine.max_bytes, 2 << 30);
     assert!(config.warnings.is_empty());
 }
 

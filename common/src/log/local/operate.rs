@@ -14,8 +14,9 @@ use crate::log::lane::Lane;
 use crate::log::shelf::Shelf;
 use crate::log::state;
 use crate::log::{
-    Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Operate,
-    OperateError, Page, RewindTo, RouteStatus, Selection, WorkError, attempts, codec, query,
+    Act, Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Operate,
+    OperateError, Page, Record, RewindTo, RouteStatus, Selection, WorkError, attempts, codec,
+    query,
 };
 
 /// Attempts shown of one delivery.
@@ -317,6 +318,17 @@ impl Operate for LocalLog {
 
     async fn backup_status(&self) -> Result<BackupStatus, OperateError> {
         Ok(self.backups.status())
+    }
+}
+
+#[async_trait]
+impl Record for LocalLog {
+    async fn record(&self, act: Act, actor: Actor) -> Result<(), OperateError> {
+        self.change(move |desk| {
+            desk.record(act.action, &act.subject, act.count, &actor);
+            Ok(())
+        })
+        .await
     }
 }
 

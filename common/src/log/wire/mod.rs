@@ -8,9 +8,11 @@
 
 mod act;
 mod delivery;
+mod doctor;
 mod facts;
 mod found;
 mod lease;
+mod quarantine;
 mod refusal;
 mod settle;
 mod source;
@@ -24,9 +26,14 @@ use base64::engine::general_purpose::STANDARD;
 
 pub use self::act::{ActCall, BackupOrderCall, CountReply, DeadCall, RenameCall, RewindCall};
 pub use self::delivery::{DeliveryView, HeaderView};
+pub use self::doctor::{DOCTOR_HEADER, SeenView, VisitView};
 pub use self::facts::{DedupeView, KeptView, LogView, PartView, ReachedView, VolumeView};
 pub use self::found::{AttemptView, DeadPage, FoundPage, FoundView, StandingView, find_pairs};
 pub use self::lease::{ItemView, LeaseCall, LeaseReply, LeaseView};
+pub use self::quarantine::{
+    Chosen, ChosenCall, PromoteCall, Promoted, QuarantineFind, QuarantinePage, QuarantineView,
+    Reverified, ReverifyCall,
+};
 pub use self::refusal::{Refusal, RefusalKind};
 pub use self::settle::{ExtendReply, OutcomeWord, ReportView, SettleCall, SettledView, bounded};
 pub use self::source::SourceView;

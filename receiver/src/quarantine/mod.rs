@@ -14,6 +14,7 @@
 //! brought may go with a crash.
 
 pub(crate) mod calls;
+mod dirs;
 mod intent;
 mod item;
 mod rate;

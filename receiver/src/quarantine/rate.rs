@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::store::sender;
-
 /// Most addresses that are remembered.
 const ADDRESSES_MAX: usize = 65_536;
 /// A bucket holds what comes in this long.
@@ -67,6 +65,15 @@ impl Rate {
 impl Bucket {
     fn filled(&self, per_second: f64, now: Duration) -> f64 {
         self.tokens + now.saturating_sub(self.at).as_secs_f64() * per_second
+    }
+}
+
+/// What counts as one sender: an IPv4 address, or an IPv6 network of 64 bits, all of which one
+/// customer has.
+pub fn sender(address: IpAddr) -> u128 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
     }
 }
 

@@ -8,11 +8,8 @@
 //! a sixteenth of the room.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::IpAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,8 +17,10 @@ use creel_common::config;
 use creel_common::ids::QuarantineId;
 use creel_common::time::Timestamp;
 
+use super::dirs::{found, private_dirs};
 use super::item::{Brief, Item};
-use super::segment::{ITEMS, Reading, Segment, sync_dir};
+use super::rate::sender;
+use super::segment::{Reading, Segment};
 use crate::verify::Reason;
 
 /// Lanes of a source for what has a signature.
@@ -441,54 +440,4 @@ fn is_unsigned(reason: Reason) -> bool {
             | Reason::TooLong
             | Reason::UnknownAlgorithm
     )
-}
-
-/// What counts as one sender: an IPv4 address, or an IPv6 network of 64 bits, all of which one
-/// customer has.
-pub fn sender(address: IpAddr) -> u128 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> 64 | 1 << 127,
-    }
-}
-
-/// Makes `dir` and what is above it down from `root`, for the owner alone.
-fn private_dirs(root: &Path, dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
-    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    let made = dir.ancestors().take_while(|path| path.starts_with(root));
-    for path in made.filter_map(Path::parent) {
-        sync_dir(path)?;
-    }
-    Ok(())
-}
-
-/// Files of an earlier run with the lanes they are of.
-fn found(dir: &Path) -> Vec<(LaneKey, PathBuf)> {
-    let below = |dir: &Path| -> Vec<PathBuf> {
-        let entries = std::fs::read_dir(dir).into_iter().flatten();
-        entries
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect()
-    };
-    let name = |path: &Path| {
-        path.file_name()
-            .and_then(|name| name.to_str().map(str::to_owned))
-    };
-    let mut files = Vec::new();
-    for source_dir in below(dir).into_iter().filter(|path| path.is_dir()) {
-        for lane_dir in below(&source_dir) {
-            let lane = name(&lane_dir).and_then(|name| u8::from_str_radix(&name, 16).ok());
-            let (Some(source), Some(lane)) = (name(&source_dir), lane) else {
-                continue;
-            };
-            let items = below(&lane_dir).into_iter();
-            let items = items.filter(|path| path.extension().is_some_and(|ext| ext == ITEMS));
-            let key = LaneKey { source, lane };
-            files.extend(items.map(|path| (key.clone(), path)));
-        }
-    }
-    files
 }

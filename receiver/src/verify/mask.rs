@@ -7,15 +7,15 @@ pub fn digest(value: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(value)))
 }
 
-/// A target or URL as it is kept: query parameters that are credentials as digests.
-pub(crate) fn target(target: &str, credentials: &[String]) -> String {
-    let Some((path, query)) = target.split_once('?').filter(|_| !credentials.is_empty()) else {
+/// A target or URL as it is kept: query parameters of these names, which are credentials, as digests.
+pub(crate) fn target(target: &str, names: &[String]) -> String {
+    let Some((path, query)) = target.split_once('?').filter(|_| !names.is_empty()) else {
         return target.to_owned();
     };
     let kept = query.split('&').map(|pair| {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let plain = percent_encoding::percent_decode_str(name).decode_utf8_lossy();
-        match credentials.iter().any(|known| *known == plain) {
+        match names.iter().any(|name| *name == plain) {
             true => format!("{name}={}", digest(value.as_bytes())),
             false => pair.to_owned(),
         }

@@ -4,9 +4,7 @@ use std::path::Path;
 
 use creel_common::config::{Config, Known, OptionFacts, ProviderFacts, Source};
 use creel_common::secret::Secret;
-use creel_receiver::verify::{
-    OwnPacksError, Pack, PrepareError, Registry, SourceKey, SourceKeys,
-};
+use creel_receiver::verify::{OwnPacksError, Pack, PrepareError, Registry, SourceKey, SourceKeys};
 
 use crate::failure::usage;
 

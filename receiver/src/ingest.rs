@@ -337,10 +337,7 @@ mod tests {
         let names = ["token".to_owned()];
         let kept = kept_target("/in/a?x=1&token=canary&tok%65n=canary&y", &names);
         let digest = String::from_utf8(digest(b"canary")).unwrap();
-        assert_eq!(
-            kept,
-            format!("/in/a?x=1&token={digest}&tok%65n={digest}&y")
-        );
+        assert_eq!(kept, format!("/in/a?x=1&token={digest}&tok%65n={digest}&y"));
         assert_eq!(kept_target("/in/a?token=b", &[]), "/in/a?token=b");
         assert_eq!(kept_target("/in/a", &names), "/in/a");
     }

@@ -105,7 +105,7 @@ fn verification(facts: &Facts) -> String {
 fn doc(registry: &Registry, args: &DocArgs) -> anyhow::Result<()> {
     let mut text = reference(registry);
     if !args.files.is_empty() {
-        let policies = policy::policies(&args.files)?;
+        let policies = policy::policies(registry, &args.files)?;
         text = format!("{text}\n{}", policy::table(&policies));
     }
     crate::output::line(text.trim_end())
@@ -167,10 +167,7 @@ fn facts_text(facts: &Facts) -> String {
             .as_ref()
             .map(|ack| format!("{} {} {}", ack.status, ack.content_type, ack.body)),
     );
-    add(
-        "waits for",
-        facts.deadline_ms.map(|ms| format!("{ms} ms")),
-    );
+    add("waits for", facts.deadline_ms.map(|ms| format!("{ms} ms")));
     let retries = &facts.retry;
     add(
         "retries on",

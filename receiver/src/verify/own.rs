@@ -107,7 +107,10 @@ fn files(directory: &Path) -> Result<Vec<PathBuf>, PackFile> {
 }
 
 fn name(path: &Path) -> Result<String, PackFile> {
-    let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
+    let name = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or("");
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len())
         && name
             .bytes()
@@ -145,8 +148,7 @@ fn text(path: &Path) -> Result<String, PackFile> {
 mod tests {
     use super::*;
 
-    const OWN: &str =
-        "title = \"Own\"\n[verify]\nalg = \"hmac-sha256\"\nsig = \"header:X-Own | hex\"\nsigned = \"{body}\"\n";
+    const OWN: &str = "title = \"Own\"\n[verify]\nalg = \"hmac-sha256\"\nsig = \"header:X-Own | hex\"\nsigned = \"{body}\"\n";
 
     fn read(files: &[(&str, &str)]) -> (Registry, Result<(), OwnPacksError>) {
         let directory = tempfile::tempdir().unwrap();
@@ -213,6 +215,11 @@ mod tests {
     fn a_directory_that_is_not_there_is_a_problem() {
         let mut registry = Registry::built_in();
         let error = registry.add_directory(Path::new("/nonexistent/packs"));
-        assert!(error.unwrap_err().to_string().contains("/nonexistent/packs"));
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("/nonexistent/packs")
+        );
     }
 }

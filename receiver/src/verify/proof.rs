@@ -17,11 +17,7 @@ pub enum Proof {
 }
 
 impl Proof {
-    pub const ALL: &[Proof] = &[
-        Proof::VendorVectors,
-        Proof::VendorSdk,
-        Proof::Documentation,
-    ];
+    pub const ALL: &[Proof] = &[Proof::VendorVectors, Proof::VendorSdk, Proof::Documentation];
 
     /// As written in a pack.
     pub fn name(self) -> &'static str {
@@ -41,7 +37,14 @@ impl Proof {
 
 /// Parts of a pack that may be known less well than its verification.
 const PARTS: &[&str] = &[
-    "scheme", "id", "type", "ack", "deadline", "retry", "size", "handshake",
+    "scheme",
+    "id",
+    "type",
+    "ack",
+    "deadline",
+    "retry",
+    "size",
+    "handshake",
 ];
 
 /// A part of a pack that was not confirmed.

@@ -36,7 +36,11 @@ fn options(registry: &Registry) -> Vec<String> {
                 },
                 match option.one_of.is_empty() {
                     true => option.help.clone(),
-                    false => format!("{}: {}", option.help, each(&option.one_of, |word| quoted(word))),
+                    false => format!(
+                        "{}: {}",
+                        option.help,
+                        each(&option.one_of, |word| quoted(word))
+                    ),
                 },
             ];
             format!("| {} |", cells.map(|cell| escaped(&cell)).join(" | "))
@@ -95,7 +99,10 @@ fn repeat(facts: &Facts) -> String {
 }
 
 fn again(retry: &Retry) -> String {
-    let known = !retry.note.as_deref().is_some_and(|note| note == "not known");
+    let known = !retry
+        .note
+        .as_deref()
+        .is_some_and(|note| note == "not known");
     match (retry.on.is_empty(), retry.attempts, &retry.over) {
         (true, ..) if known => "never".into(),
         (true, ..) => String::new(),

@@ -246,9 +246,8 @@ impl<'s> Draft<'s> {
 
     /// What the body says already where it is the body that is read.
     fn in_body(&self, pipelines: &[Pipeline]) -> Result<Option<String>, SignError> {
-        let reads_body = |pipeline: &&Pipeline| {
-            matches!(pipeline.locator, Locator::Json(_) | Locator::Form(_))
-        };
+        let reads_body =
+            |pipeline: &&Pipeline| matches!(pipeline.locator, Locator::Json(_) | Locator::Form(_));
         self.with_view(|view| {
             let texts = pipelines.iter().filter(reads_body).filter_map(|pipeline| {
                 let values = pipeline.texts(view).ok()??;

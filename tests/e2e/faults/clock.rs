@@ -8,7 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::alone;
 use super::audit::audit;
-use crate::harness::{Answer, Arrival, Load, Marker, Process, Sink, Site, Sizes, eventually, wall_or_left_out};
+use crate::harness::{
+    Answer, Arrival, Load, Marker, Process, Sink, Site, Sizes, eventually, wall_or_left_out,
+};
 
 const SOON: Duration = Duration::from_secs(30);
 /// So many deliveries fail once, and wait up to [`PAUSE`].

@@ -420,6 +420,34 @@ fn there_are_as_many_packs_as_are_promised() {
     assert!(handshakes >= 30, "{handshakes}");
 }
 
+/// The answer to a challenge is a tag under the key that signs deliveries.
+#[test]
+fn no_challenge_gets_a_body_signed() {
+    for (name, target) in [
+        ("x", "/in/x?crc_token=%7B%22evil%22%3A1%7D"),
+        (
+            "linkedin",
+            "/in/l?challengeCode=hmacsha256%3D%7B%22evil%22%3A1%7D",
+        ),
+    ] {
+        let [verifier, _] = &VERIFIERS[name];
+        let ask = |target| {
+            let request = Request {
+                method: &http::Method::GET,
+                scheme: "https",
+                host: "h",
+                target,
+                headers: &HeaderMap::new(),
+                body: b"",
+            };
+            verifier.check(&request, NOW_UNIX_MS)
+        };
+        assert!(is_refused(&ask(target)), "{name}");
+        let plain = target.split_once('=').unwrap().0.to_owned() + "=abc-123";
+        assert!(matches!(ask(&plain), Verdict::Handshake(_)), "{name}");
+    }
+}
+
 /// Header names that some pack looks at.
 static HEADERS: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
     let mut names: BTreeSet<String> = ["content-type", "authorization"].map(str::to_owned).into();

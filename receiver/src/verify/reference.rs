@@ -99,10 +99,8 @@ fn repeat(facts: &Facts) -> String {
 }
 
 fn again(retry: &Retry) -> String {
-    let known = !retry
-        .note
-        .as_deref()
-        .is_some_and(|note| note == "not known");
+    let note = retry.note.as_deref();
+    let known = note.is_none_or(|note| note != "not known");
     match (retry.on.is_empty(), retry.attempts, &retry.over) {
         (true, ..) if known => "never".into(),
         (true, ..) => String::new(),

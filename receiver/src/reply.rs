@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use creel_common::log::bounds::Bound;
 use creel_common::log::{AppendError, Appended};
-use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
 
@@ -161,9 +161,11 @@ pub fn handshake(given: Handshake) -> Reply {
         given.content_type.as_deref(),
         Bytes::from(given.body),
     );
-    for (name, value) in given.headers {
-        reply.headers_mut().append(name, value);
-    }
+    let headers = reply.headers_mut();
+    headers.extend(given.headers);
+    // what is echoed is a stranger's text: no browser may make a page of it
+    let plain = HeaderValue::from_static("nosniff");
+    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(plain);
     reply
 }
 

@@ -105,7 +105,7 @@ fn verification(facts: &Facts) -> String {
 fn doc(registry: &Registry, args: &DocArgs) -> anyhow::Result<()> {
     let mut text = reference(registry);
     if !args.files.is_empty() {
-        let policies = policy::policies(&args.files)?;
+        let policies = policy::policies(registry, &args.files)?;
         text = format!("{text}\n{}", policy::table(&policies));
     }
     crate::output::line(text.trim_end())

@@ -42,7 +42,7 @@ pub(crate) fn scheme(fields: &Fields<'_>, params: &Params) -> Scheme {
         secret_query: fields.each("secret_query", |name| Ok(name.to_owned())),
         ack_headers: fields
             .table("ack")
-            .map(|ack| headers(&ack, params))
+            .map(|ack| ack_headers(&ack, params))
             .unwrap_or_default(),
     }
 }
@@ -364,6 +364,17 @@ fn reply(fields: &Fields<'_>, params: &Params) -> ReplyTemplate {
     out.headers = headers(&fields, params);
     fields.finish();
     out
+}
+
+/// What an answer to a delivery can hold: nothing that only a check knows.
+fn ack_headers(ack: &Fields<'_>, params: &Params) -> Vec<(HeaderName, Template)> {
+    let headers = headers(ack, params);
+    let known = |value: &Template| !(value.uses_time() || value.uses_id() || value.uses_url());
+    if !headers.iter().all(|(_, value)| known(value)) {
+        let message = "cannot name {time}, {id} or {url}: say where they stand, as {header:X}";
+        ack.problem(&ack.span_of("headers"), "headers", message);
+    }
+    headers
 }
 
 /// The `headers` of a reply.

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use super::registry::Registry;
 use super::vectors::{self, Vector, VectorsError};
 
 /// Vectors of one name, for all providers.
@@ -102,15 +103,21 @@ pub fn reason(name: &str) -> Option<&'static str> {
         .map(|(_, why)| *why)
 }
 
-/// What differs from a library in these files, by the name of the vector.
+/// What differs from a library in these files, by the name of the vector. Vectors of providers
+/// that there is no pack for are left out.
 ///
 /// # Errors
 /// [`VectorsError`] for the first file that cannot be read.
-pub fn policies(files: &[impl AsRef<Path>]) -> Result<BTreeMap<String, Policy>, VectorsError> {
+pub fn policies(
+    registry: &Registry,
+    files: &[impl AsRef<Path>],
+) -> Result<BTreeMap<String, Policy>, VectorsError> {
     let mut found: BTreeMap<String, Policy> = BTreeMap::new();
     for file in files {
         for vector in vectors::read(file.as_ref())? {
-            add(&mut found, &vector);
+            if vector.pack(registry).is_some() {
+                add(&mut found, &vector);
+            }
         }
     }
     Ok(found)

@@ -1,7 +1,7 @@
 //! The packs that are compiled in, and those a user adds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use super::document::{Problem, nearest};
 use super::pack::{Pack, PackError};
@@ -196,15 +196,18 @@ pub struct Registry {
 impl Registry {
     /// The packs that are compiled in.
     pub fn built_in() -> Self {
-        let packs = BUILT_IN
-            .iter()
-            .map(|(name, text)| {
+        // read once: each is some hundred lines of TOML and pipelines
+        static PACKS: LazyLock<BTreeMap<String, Arc<Pack>>> = LazyLock::new(|| {
+            let read = |(name, text): &(&str, &str)| {
                 let pack = Pack::parse(name, text)
                     .unwrap_or_else(|error| panic!("a test reads every built-in pack: {error}"));
                 ((*name).to_owned(), Arc::new(pack))
-            })
-            .collect();
-        Self { packs }
+            };
+            BUILT_IN.iter().map(read).collect()
+        });
+        Self {
+            packs: PACKS.clone(),
+        }
     }
 
     /// Takes in a pack of the user's own.

@@ -288,6 +288,9 @@ impl Part {
         };
         let secret = context.secret.ok_or(Reason::MissingValue)?;
         let value = single(value, context)?;
+        if !value.iter().all(|byte| is_of_a_token(*byte)) {
+            return Err(Reason::BadEncoding);
+        }
         let mut mac = Mac::new(*algorithm, secret).ok_or(Reason::UnknownAlgorithm)?;
         mac.update(&value);
         let tag = mac.finish();
@@ -296,6 +299,12 @@ impl Part {
             false => hex::encode(tag),
         })
     }
+}
+
+/// Whoever asks chooses this text and is told its tag, under the key that signs
+/// deliveries: so it has to be one that no body could be.
+fn is_of_a_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
 fn single<'r>(

@@ -148,9 +148,7 @@ impl FileReport {
             self.counts.skipped += 1;
             return;
         }
-        let alias = ALIASES.iter().find(|(name, _)| *name == vector.provider);
-        let name = alias.map_or(vector.provider.as_str(), |(_, pack)| pack);
-        let Some(pack) = registry.get(name) else {
+        let Some(pack) = vector.pack(registry) else {
             self.counts.unknown_provider += 1;
             if !self.unknown_providers.contains(&vector.provider) {
                 self.unknown_providers.push(vector.provider.clone());
@@ -236,6 +234,12 @@ struct Outcome {
 }
 
 impl Vector {
+    /// The pack of its provider.
+    pub(super) fn pack<'r>(&self, registry: &'r Registry) -> Option<&'r Arc<Pack>> {
+        let alias = ALIASES.iter().find(|(name, _)| *name == self.provider);
+        registry.get(alias.map_or(self.provider.as_str(), |(_, pack)| pack))
+    }
+
     fn judge(&self, pack: &Arc<Pack>) -> Vec<Difference> {
         let outcome = self.outcome(pack);
         match self.kind.as_str() {

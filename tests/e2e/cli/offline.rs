@@ -104,6 +104,60 @@ async fn vectors_that_agree_end_with_zero_and_one_that_does_not_with_one() {
     assert!(exit.stdout.contains("documented"), "{}", exit.stdout);
 }
 
+const OWN_PACK: &str = "title = \"Acme\"\n[verify]\nalg = \"hmac-sha256\"\n\
+                        sig = \"header:Acme-Signature | hex\"\nsigned = \"{body}\"\n";
+
+#[tokio::test]
+async fn packs_of_ones_own_are_checked_with_the_configuration_and_known_everywhere() {
+    let site = Site::new(
+        "",
+        "[sources.acme]\nprovider = \"acme\"\nsecrets = [{ env = \"CREEL_E2E_ACME\" }]\n",
+    );
+    let config = fs::read_to_string(site.path("creel.toml")).unwrap();
+    let config = config.replacen("[receiver]\n", "[receiver]\nproviders = \"packs\"\n", 1);
+    fs::write(site.path("creel.toml"), config).unwrap();
+    fs::create_dir(site.path("packs")).unwrap();
+    let file = site.path("packs/acme.toml");
+    fs::write(&file, OWN_PACK.replace("sha256", "sha265")).unwrap();
+    let exit = creel(&site, &["check", "--role", "worker"]).await;
+    assert_eq!(exit.code(), Some(2));
+    for told in ["acme.toml, line 3, column 7", "did you mean `hmac-sha256`?"] {
+        assert!(exit.stderr.contains(told), "{told}: {}", exit.stderr);
+    }
+    fs::write(&file, OWN_PACK).unwrap();
+    let exit = creel(&site, &["check", "--role", "worker"]).await;
+    assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
+    let facts = json(&site, &["providers", "show", "acme"]).await;
+    assert_eq!(facts["checks"][0]["algorithm"], "HMAC-SHA256", "{facts}");
+    fs::rename(&file, site.path("packs/github.toml")).unwrap();
+    let exit = creel(&site, &["check", "--role", "worker"]).await;
+    assert!(exit.stderr.contains("replaces_built_in"), "{}", exit.stderr);
+    // what is left out leaves the built-in one as it is
+    let facts = json(&site, &["providers", "show", "github"]).await;
+    assert_eq!(facts["title"], "GitHub");
+}
+
+#[tokio::test]
+async fn the_list_of_providers_says_how_each_is_verified_and_what_proves_it() {
+    let site = Site::new("", "");
+    let facts = json(&site, &["providers", "list"]).await;
+    let facts = facts.as_array().unwrap();
+    assert!(facts.len() >= 120, "{}", facts.len());
+    let square = facts.iter().find(|fact| fact["name"] == "square").unwrap();
+    assert_eq!(square["proof"], "vendor-vectors");
+    let text = creel(&site, &["providers", "list"]).await.stdout;
+    let square = text
+        .lines()
+        .find(|line| line.starts_with("square "))
+        .unwrap();
+    assert!(
+        square.contains("HMAC-SHA256 in header x-square-hmacsha256-signature"),
+        "{square}"
+    );
+    let table = creel(&site, &["providers", "doc"]).await.stdout;
+    assert!(table.contains("| `square` | [Square]("), "{table}");
+}
+
 #[tokio::test]
 async fn schema_and_completions_are_what_editors_and_shells_read() {
     let site = Site::new("", "");

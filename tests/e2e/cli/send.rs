@@ -8,7 +8,7 @@ use super::{creel, json};
 use crate::harness::{Receiver, Site};
 
 /// Provider, secret, options.
-const PROVIDERS: [(&str, &str, &str); 12] = [
+const PROVIDERS: [(&str, &str, &str); 17] = [
     ("github", "s3cret of github", ""),
     ("gitlab", "s3cret-of-gitlab", ""),
     ("stripe", "whsec_of_stripe_0123456789", ""),
@@ -25,6 +25,12 @@ const PROVIDERS: [(&str, &str, &str); 12] = [
     ("token", "s3cret-token", ""),
     ("basic", "user:password", ""),
     ("none", "", ""),
+    // signatures and credentials in the body and in the query
+    ("mailgun", "s3cret of mailgun", ""),
+    ("dropbox-sign", "s3cret of dropbox-sign", ""),
+    ("figma", "s3cret \"of\" figma", ""),
+    ("pandadoc", "s3cret of pandadoc", ""),
+    ("mailchimp", "s3cret of mailchimp", ""),
 ];
 
 fn site() -> Site {
@@ -72,6 +78,11 @@ async fn a_delivery_of_every_provider_is_believed_and_shown() {
         )
         .await;
         assert_eq!(shown["delivery"]["source"], source);
+        if provider == "mailchimp" {
+            let shown = shown.to_string();
+            assert!(shown.contains("?token=sha256:"), "{shown}");
+            assert!(!shown.contains("of%20mailchimp"), "{shown}");
+        }
     }
     assert_eq!(
         receiver.terminate(Duration::from_secs(20)).await.code(),

@@ -25,7 +25,7 @@ pub const FRAME_BYTES_MAX: usize = 1 << 30;
 /// A request that failed verification: everything that is needed to judge it again.
 ///
 /// Credentials are whole in here, because a token can only be judged whole. Nothing of this is shown
-/// but through [`shown`](super::shown).
+/// but through `shown.rs`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Item {
     /// Its name; 0 until it is written.

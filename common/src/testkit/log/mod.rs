@@ -18,9 +18,10 @@ use bytes::Bytes;
 use crate::attempt::Report;
 use crate::config::{self, Config};
 use crate::ids::{DeliveryId, Offset};
+use crate::log::local::Surroundings;
 use crate::log::{
-    Actor, Appended, Find, Intake, Lease, LeaseRequest, Operate, Settled, Standing, Want, Work,
-    codec,
+    Actor, Appended, Find, Intake, Lease, LeaseRequest, Operate, Settled, Standing, Unobserved,
+    Want, Work, codec,
 };
 use crate::outcome::Outcome;
 use crate::testkit::clock::ManualClock;
@@ -66,6 +67,16 @@ pub fn config(more: &str) -> Config {
         &config::Known::default(),
     )
     .unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+/// What is around a log under test: nobody looks on, and an engine that fails fails the test.
+pub fn surroundings(clock: &Arc<ManualClock>, dice: u64) -> Surroundings {
+    Surroundings {
+        clock: clock.clone(),
+        dice,
+        observer: Arc::new(Unobserved),
+        on_failure: Arc::new(|error| panic!("{error}")),
+    }
 }
 
 const ROUTE: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"r\"\n\
@@ -167,7 +178,8 @@ impl Subject {
     }
 }
 
-fn request_for(request: &str, route: &str, max_items: u32) -> LeaseRequest {
+/// Asks for what there is of a route now: at most so many deliveries, and 1 MiB.
+pub fn request_for(request: &str, route: &str, max_items: u32) -> LeaseRequest {
     LeaseRequest {
         request: request.to_owned(),
         worker: "test".to_owned(),

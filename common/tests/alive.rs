@@ -7,22 +7,20 @@ use std::time::Duration;
 
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::log::Intake;
-use creel_common::log::Unobserved;
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::log::local::LocalLog;
+use creel_common::testkit::log::{config, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Timestamp;
 
 #[tokio::test]
 async fn a_log_whose_disk_does_not_answer_is_not_said_to_live() {
     let engine = Arc::new(MemoryEngine::new(MemorySettings::default(), 1));
-    let around = Surroundings {
-        clock: Arc::new(ManualClock::default()),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    let log = LocalLog::open(engine.clone(), &config(""), around).unwrap();
+    let log = LocalLog::open(
+        engine.clone(),
+        &config(""),
+        surroundings(&Arc::default(), 1),
+    )
+    .unwrap();
     log.alive().await.unwrap();
     {
         let held = engine.hold_appends();

@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use creel_common::attempt::Report;
 use creel_common::config::Config;
@@ -17,14 +16,13 @@ use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::engine::sled::backup::{RestoreCall, restore, verify};
 use creel_common::engine::sled::{SledEngine, SledSettings};
 use creel_common::ids::Offset;
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    Actor, Find, Intake, LeaseRequest, Operate, Settled, Standing, Unobserved, Want, Work,
-};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Actor, Find, Intake, Operate, Settled, Standing, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::account::account;
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::log::{config, request_for, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 use tempfile::TempDir;
 
@@ -50,14 +48,8 @@ fn open(
         ..SledSettings::new(path)
     };
     let engine = Arc::new(SledEngine::open(settings, rand_bits(path)).unwrap());
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
     let config: Config = config(ROUTES);
-    let log = LocalLog::open(engine.clone(), &config, around).unwrap();
+    let log = LocalLog::open(engine.clone(), &config, surroundings(clock, 1)).unwrap();
     (engine, log)
 }
 
@@ -139,18 +131,8 @@ impl Subject {
 }
 
 async fn settle(log: &LocalLog, name: &str, max_items: u32) -> usize {
-    let request = LeaseRequest {
-        request: name.to_owned(),
-        worker: "w".to_owned(),
-        wants: vec![Want {
-            route: "r".to_owned(),
-            max_items,
-            max_bytes: 1 << 20,
-        }],
-        wait: Duration::ZERO,
-    };
     let mut count = 0;
-    for lease in log.lease(request).await.unwrap() {
+    for lease in log.lease(request_for(name, "r", max_items)).await.unwrap() {
         let settled = lease.items.iter().map(|item| Settled {
             offset: item.offset,
             outcome: outcome(item.offset),

@@ -13,13 +13,12 @@ use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::engine::sled::{SledEngine, SledSettings};
 use creel_common::log::keys::{KeyMark, KeyTable, Runs};
-use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::local::LocalLog;
 use creel_common::log::steady::Steady;
-use creel_common::log::{
-    Intake, Lease, LeaseRequest, Operate, Settled, Standing, Unobserved, Want, Work, WorkError,
-};
+use creel_common::log::{Intake, Lease, Operate, Settled, Standing, Work, WorkError};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::log::{request_for, surroundings};
 use creel_common::testkit::sample;
 use creel_common::time::{Clock, Timestamp};
 
@@ -64,13 +63,7 @@ struct Subject {
 
 impl Subject {
     fn open(engine: Arc<dyn Engine>, clock: Arc<ManualClock>, route: &str) -> Self {
-        let around = Surroundings {
-            clock: clock.clone(),
-            dice: 7,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        let log = LocalLog::open(engine, &config(route), around).unwrap();
+        let log = LocalLog::open(engine, &config(route), surroundings(&clock, 7)).unwrap();
         Self { log, clock }
     }
 
@@ -82,6 +75,17 @@ impl Subject {
         };
         let engine = Arc::new(MemoryEngine::new(settings, 5));
         Self::open(engine, Arc::default(), route)
+    }
+
+    /// On disk, to be opened again.
+    fn on_disk(directory: &Path, clock: &Arc<ManualClock>) -> Self {
+        let settings = SledSettings::new(directory.join("log"));
+        let engine = SledEngine::open(settings, 1).unwrap();
+        Self::open(Arc::new(engine), clock.clone(), RETRY)
+    }
+
+    async fn close(self) {
+        self.log.close().await.unwrap();
     }
 
     async fn append(&self, count: usize) {
@@ -111,16 +115,8 @@ impl Subject {
     }
 
     async fn lease(&self, max_items: u32) -> Vec<Lease> {
-        let request = LeaseRequest {
-            request: format!("{}", rand::random::<u64>()),
-            worker: "w".to_owned(),
-            wants: vec![Want {
-                route: "r".to_owned(),
-                max_items,
-                max_bytes: 1 << 20,
-            }],
-            wait: Duration::ZERO,
-        };
+        let name = rand::random::<u64>().to_string();
+        let request = request_for(&name, "r", max_items);
         self.log.lease(request).await.unwrap()
     }
 
@@ -262,11 +258,7 @@ async fn a_repeat_is_known_while_the_clock_is_wrong_and_after() {
     for jump in JUMPS {
         let directory = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::default());
-        let open = || {
-            let settings = SledSettings::new(directory.path().join("log"));
-            let engine = SledEngine::open(settings, 1).unwrap();
-            Subject::open(Arc::new(engine), clock.clone(), RETRY)
-        };
+        let open = || Subject::on_disk(directory.path(), &clock);
         let subject = open();
         let keyed = |key: &str| sample::keyed("s", key, "body", clock.wall());
         subject.log.append(keyed("before")).await.unwrap();
@@ -286,14 +278,13 @@ async fn a_repeat_is_known_while_the_clock_is_wrong_and_after() {
             let repeat = subject.log.append(keyed(key)).await.unwrap();
             assert!(repeat.duplicate, "{jump:?}: {key}");
         }
-        subject.log.clone().close().await.unwrap();
-        drop(subject);
+        subject.close().await;
         let subject = open();
         for key in ["before", "while"] {
             let repeat = subject.log.append(keyed(key)).await.unwrap();
             assert!(repeat.duplicate, "{jump:?}: {key} after a restart");
         }
-        subject.log.clone().close().await.unwrap();
+        subject.close().await;
     }
 }
 
@@ -377,18 +368,13 @@ async fn after_a_start_the_wall_clock_is_all_there_is() {
     // what was put off in a log that was stopped is due when the wall clock says so
     let directory = tempfile::tempdir().unwrap();
     let clock = Arc::new(ManualClock::default());
-    let open = || {
-        let settings = SledSettings::new(directory.path().join("log"));
-        let engine = SledEngine::open(settings, 1).unwrap();
-        Subject::open(Arc::new(engine), clock.clone(), RETRY)
-    };
+    let open = || Subject::on_disk(directory.path(), &clock);
     let subject = open();
     subject.append(3).await;
     assert_eq!(subject.fail_all().await, 3);
-    subject.log.clone().close().await.unwrap();
-    drop(subject);
+    subject.close().await;
     clock.jump(101 * SECOND);
     let subject = open();
     assert_eq!(subject.leased(10).await, 3);
-    subject.log.clone().close().await.unwrap();
+    subject.close().await;
 }

@@ -8,12 +8,11 @@ use std::time::Duration;
 use creel_common::attempt::Report;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    Actor, Intake, Lease, LeaseRequest, Operate, RewindTo, Settled, Unobserved, Want, Work,
-};
+use creel_common::log::{Actor, Intake, Lease, Operate, RewindTo, Settled, Unobserved, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::log::{config, request_for};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
 fn open(engine: &Arc<MemoryEngine>, clock: &Arc<ManualClock>) -> Arc<LocalLog> {
@@ -45,17 +44,7 @@ async fn lease(log: &LocalLog, request: &str) -> Vec<Lease> {
 }
 
 async fn lease_of(log: &LocalLog, request: &str, route: &str) -> Vec<Lease> {
-    let request = LeaseRequest {
-        request: request.to_owned(),
-        worker: "w".to_owned(),
-        wants: vec![Want {
-            route: route.to_owned(),
-            max_items: 10,
-            max_bytes: 1 << 20,
-        }],
-        wait: Duration::ZERO,
-    };
-    log.lease(request).await.unwrap()
+    log.lease(request_for(request, route, 10)).await.unwrap()
 }
 
 async fn settle(log: &LocalLog, lease: &Lease, outcome: Outcome) {

@@ -9,24 +9,19 @@ use creel_common::attempt::Report;
 use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::engine::sled::{SledEngine, SledSettings};
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{Intake, LeaseRequest, Settled, Unobserved, Want, Work};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Intake, LeaseRequest, Settled, Want, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::log::{config, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
 const ROUTES: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"a\"\n\
                       [[routes]]\nsource = \"other\"\ndestination = \"d\"\nname = \"z\"\n";
 
 fn open(engine: impl Engine, clock: &Arc<ManualClock>) -> Arc<LocalLog> {
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    LocalLog::open(Arc::new(engine), &config(ROUTES), around).unwrap()
+    LocalLog::open(Arc::new(engine), &config(ROUTES), surroundings(clock, 1)).unwrap()
 }
 
 fn request(name: &str, routes: &[&str]) -> LeaseRequest {
@@ -47,13 +42,7 @@ fn request(name: &str, routes: &[&str]) -> LeaseRequest {
 async fn a_damaged_block_of_one_route_neither_stops_nor_kills_what_others_have() {
     let clock = Arc::new(ManualClock::default());
     let engine = Arc::new(MemoryEngine::new(MemorySettings::default(), 1));
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    let log = LocalLog::open(engine.clone(), &config(ROUTES), around).unwrap();
+    let log = LocalLog::open(engine.clone(), &config(ROUTES), surroundings(&clock, 1)).unwrap();
     for source in ["other", "other", "s"] {
         let delivery = sample::delivery(source, "body", clock.wall());
         log.append(delivery).await.unwrap();

@@ -2,7 +2,6 @@
 #![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,10 +9,12 @@ use creel_common::config::Config;
 use creel_common::delivery::{Delivery, IdempotencyKey};
 use creel_common::engine::sled::{SledEngine, SledSettings};
 use creel_common::ids::Offset;
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{Appended, Find, Intake, Operate, Unobserved};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Appended, Find, Intake, Operate};
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::disk::spoil;
+use creel_common::testkit::log::{config, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
 const WITHIN: Duration = Duration::from_secs(20);
@@ -45,13 +46,7 @@ impl Subject {
             ..SledSettings::new(self.data())
         };
         let engine = SledEngine::open(settings, 1).unwrap();
-        let around = Surroundings {
-            clock: self.clock.clone(),
-            dice: 1,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        LocalLog::open(Arc::new(engine), &self.config, around).unwrap()
+        LocalLog::open(Arc::new(engine), &self.config, surroundings(&self.clock, 1)).unwrap()
     }
 
     fn delivery(&self, key: u32) -> Delivery {
@@ -71,12 +66,6 @@ impl Subject {
         }
         offsets
     }
-}
-
-fn spoil(path: &Path) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes.fill(0x5a);
-    std::fs::write(path, bytes).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

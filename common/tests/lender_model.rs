@@ -11,13 +11,13 @@ use creel_common::attempt::Report;
 use creel_common::config::{self, Config};
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::ids::{DeliveryId, Offset};
-use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::local::LocalLog;
 use creel_common::log::{
-    Actor, Intake, LeaseRequest, Operate, RewindTo, Selection, Settled, Standing, Unobserved, Want,
-    Work, WorkError,
+    Actor, Intake, Operate, RewindTo, Selection, Settled, Standing, Work, WorkError,
 };
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::log::{request_for, surroundings};
 use creel_common::testkit::sample;
 use creel_common::time::Clock;
 use proptest::prelude::*;
@@ -108,13 +108,7 @@ fn open(
     clock: &Arc<ManualClock>,
     dice: u64,
 ) -> Arc<LocalLog> {
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    LocalLog::open(engine.clone(), config, around).unwrap()
+    LocalLog::open(engine.clone(), config, surroundings(clock, dice)).unwrap()
 }
 
 impl World {
@@ -187,17 +181,7 @@ impl World {
 
     async fn lease(&mut self, max_items: u32) -> usize {
         self.requests += 1;
-        let wants = vec![Want {
-            route: "r".to_owned(),
-            max_items,
-            max_bytes: 1 << 20,
-        }];
-        let request = LeaseRequest {
-            request: self.requests.to_string(),
-            worker: "w".to_owned(),
-            wants,
-            wait: Duration::ZERO,
-        };
+        let request = request_for(&self.requests.to_string(), "r", max_items);
         let mut count = 0;
         for lease in self.log.lease(request).await.unwrap() {
             assert!(!self.paused, "a paused route lends nothing");

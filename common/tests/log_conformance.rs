@@ -11,10 +11,9 @@ use creel_common::config::Config;
 use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::engine::sled::{SledEngine, SledSettings};
-use creel_common::log::Unobserved;
-use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::local::LocalLog;
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::log::{Openings, Subject, log_conformance};
+use creel_common::testkit::log::{Openings, Subject, log_conformance, surroundings};
 
 type Opening<'a> = Pin<Box<dyn Future<Output = Subject> + Send + 'a>>;
 
@@ -27,13 +26,7 @@ struct Opener {
 impl Opener {
     fn open(&mut self, engine: Arc<dyn Engine>, config: &Config) -> Subject {
         self.openings += 1;
-        let around = Surroundings {
-            clock: self.clock.clone(),
-            dice: self.openings,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        let log = LocalLog::open(engine, config, around).unwrap();
+        let log = LocalLog::open(engine, config, surroundings(&self.clock, self.openings)).unwrap();
         Subject {
             intake: log.clone(),
             work: log.clone(),

@@ -2,16 +2,18 @@
 #![cfg(feature = "testkit")]
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use creel_common::engine::sled::{SledEngine, SledSettings};
-use creel_common::log::local::{LocalLog, Surroundings};
+use creel_common::log::local::LocalLog;
 use creel_common::log::losses::Loss;
-use creel_common::log::{Find, Intake, Operate, Unobserved};
+use creel_common::log::{Find, Intake, Operate};
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::disk::spoil;
+use creel_common::testkit::log::{config, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::{Clock, Timestamp};
 
 const ROUTES: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"a\"\n";
@@ -50,13 +52,12 @@ impl Subject {
             ..SledSettings::new(self.dir.path().join("data"))
         };
         let engine = SledEngine::open(settings, 1).unwrap();
-        let around = Surroundings {
-            clock: self.clock.clone(),
-            dice: 1,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        LocalLog::open(Arc::new(engine), &config(ROUTES), around).unwrap()
+        LocalLog::open(
+            Arc::new(engine),
+            &config(ROUTES),
+            surroundings(&self.clock, 1),
+        )
+        .unwrap()
     }
 
     fn data(&self, name: &str) -> PathBuf {
@@ -69,12 +70,6 @@ impl Subject {
             .find(|loss| loss.first == first && loss.known_lost);
         loss.unwrap_or_else(|| panic!("{lost:?}")).clone()
     }
-}
-
-fn spoil(path: &Path) {
-    let mut bytes = std::fs::read(path).unwrap();
-    bytes.fill(0x5a);
-    std::fs::write(path, bytes).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

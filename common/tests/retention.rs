@@ -8,25 +8,18 @@ use std::time::Duration;
 use creel_common::attempt::Report;
 use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{Intake, Lease, LeaseRequest, Operate, Settled, Unobserved, Want, Work};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Intake, Lease, Operate, Settled, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
-use creel_common::testkit::{log::config, sample};
+use creel_common::testkit::log::{config, request_for, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
 async fn lease(log: &LocalLog, request: &str, max_items: u32) -> Vec<Lease> {
-    let request = LeaseRequest {
-        request: request.to_owned(),
-        worker: "w".to_owned(),
-        wants: vec![Want {
-            route: "r".to_owned(),
-            max_items,
-            max_bytes: 1 << 20,
-        }],
-        wait: Duration::ZERO,
-    };
-    log.lease(request).await.unwrap()
+    log.lease(request_for(request, "r", max_items))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -39,13 +32,7 @@ async fn a_removed_volume_takes_no_pending_delivery_of_the_next_one_along() {
     let engine = Arc::new(MemoryEngine::new(settings, 1));
     let clock = Arc::new(ManualClock::default());
     let route = config("[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"r\"\n");
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    let log = LocalLog::open(engine.clone(), &route, around).unwrap();
+    let log = LocalLog::open(engine.clone(), &route, surroundings(&clock, 1)).unwrap();
     for body in ["one", "two", "three"] {
         let delivery = sample::delivery("s", body, clock.wall());
         log.append(delivery).await.unwrap();

@@ -3,12 +3,13 @@
 #![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use creel_common::engine::sled::{SledEngine, SledSettings};
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{Intake, LeaseRequest, Unobserved, Want, Work};
-use creel_common::testkit::{clock::ManualClock, log::config, sample};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Intake, Work};
+use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::log::{config, request_for, surroundings};
+use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
 const ROUTES: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"one\"\n\
@@ -16,28 +17,11 @@ const ROUTES: &str = "[[routes]]\nsource = \"s\"\ndestination = \"d\"\nname = \"
 
 fn open(path: &std::path::Path, clock: &Arc<ManualClock>, dice: u64) -> Arc<LocalLog> {
     let engine = SledEngine::open(SledSettings::new(path), dice).unwrap();
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    LocalLog::open(Arc::new(engine), &config(ROUTES), around).unwrap()
+    LocalLog::open(Arc::new(engine), &config(ROUTES), surroundings(clock, dice)).unwrap()
 }
 
 async fn lent(log: &LocalLog, route: &str) -> usize {
-    let wants = vec![Want {
-        route: route.to_owned(),
-        max_items: 10,
-        max_bytes: 1 << 20,
-    }];
-    let request = LeaseRequest {
-        request: route.to_owned(),
-        worker: "w".to_owned(),
-        wants,
-        wait: Duration::ZERO,
-    };
-    log.lease(request)
+    log.lease(request_for(route, route, 10))
         .await
         .unwrap()
         .iter()

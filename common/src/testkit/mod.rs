@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod clock;
+pub mod disk;
 pub mod engine;
 pub mod log;
 pub mod sample;

@@ -21,13 +21,12 @@ use creel_common::config::{self, Config, Known};
 use creel_common::engine::sled::{self, SledEngine, SledSettings};
 use creel_common::engine::{Engine, EngineError};
 use creel_common::log::keys::{KeyMark, KeyTable, Runs, Verdict};
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    Actor, Intake, LeaseRequest, Operate, Selection, Settled, Unobserved, Want, Work,
-};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{Actor, Intake, LeaseRequest, Operate, Selection, Settled, Want, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::account::account;
 use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::log::surroundings;
 use creel_common::testkit::sample;
 use creel_common::time::{Clock, Timestamp};
 
@@ -57,13 +56,7 @@ fn open(path: &Path, routes: &str, clock: &Arc<ManualClock>) -> (Arc<SledEngine>
         ..SledSettings::new(path)
     };
     let engine = Arc::new(SledEngine::open(settings, 0x60_1d).unwrap());
-    let around = Surroundings {
-        clock: clock.clone(),
-        dice: 1,
-        observer: Arc::new(Unobserved),
-        on_failure: Arc::new(|error| panic!("{error}")),
-    };
-    let log = LocalLog::open(engine.clone(), &config(routes), around).unwrap();
+    let log = LocalLog::open(engine.clone(), &config(routes), surroundings(clock, 1)).unwrap();
     (engine, log)
 }
 

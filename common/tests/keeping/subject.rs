@@ -10,12 +10,11 @@ use creel_common::config::{self, Config, Known};
 use creel_common::engine::Engine;
 use creel_common::engine::memory::{MemoryEngine, MemorySettings};
 use creel_common::ids::Offset;
-use creel_common::log::local::{LocalLog, Surroundings};
-use creel_common::log::{
-    AppendError, Intake, Lease, LeaseRequest, Operate, Settled, Unobserved, Want, Work,
-};
+use creel_common::log::local::LocalLog;
+use creel_common::log::{AppendError, Intake, Lease, LeaseRequest, Operate, Settled, Want, Work};
 use creel_common::outcome::Outcome;
 use creel_common::testkit::clock::ManualClock;
+use creel_common::testkit::log::surroundings;
 use creel_common::testkit::sample;
 use creel_common::time::Clock;
 
@@ -61,13 +60,7 @@ impl Subject {
     /// The same with a configuration, on a clock that may go on.
     pub fn open_with(engine: MemoryEngine, config: &Config, clock: Arc<ManualClock>) -> Self {
         let engine = Arc::new(engine);
-        let around = Surroundings {
-            clock: clock.clone(),
-            dice: 1,
-            observer: Arc::new(Unobserved),
-            on_failure: Arc::new(|error| panic!("{error}")),
-        };
-        let log = LocalLog::open(engine.clone(), config, around).unwrap();
+        let log = LocalLog::open(engine.clone(), config, surroundings(&clock, 1)).unwrap();
         Self {
             engine,
             log,

@@ -11,9 +11,8 @@ const SOON: Duration = Duration::from_secs(30);
 
 fn to_sink(sink: &Sink) -> String {
     format!(
-        "[destinations.sink]\ntype = \"http\"\nurl = \"http://{}/\"\nallow = [\"127.0.0.0/8\"]\n\n\
-         [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n",
-        sink.address()
+        "{}[[routes]]\nsource = \"github\"\ndestination = \"sink\"\n",
+        sink.destination()
     )
 }
 

@@ -12,9 +12,8 @@ const SOON: Duration = Duration::from_secs(30);
 async fn a_paused_route_waits_and_a_rewound_one_delivers_again() {
     let sink = Sink::start(|_| Answer::Status(204)).await;
     let rest = format!(
-        "[destinations.sink]\ntype = \"http\"\nurl = \"http://{}/\"\nallow = [\"127.0.0.0/8\"]\n\n\
-         [[routes]]\nname = \"r\"\nsource = \"github\"\ndestination = \"sink\"\n",
-        sink.address()
+        "{}[[routes]]\nname = \"r\"\nsource = \"github\"\ndestination = \"sink\"\n",
+        sink.destination()
     );
     let site = Site::new("", &rest);
     let mut receiver = Receiver::start(&site).await;

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -14,32 +14,10 @@ use tokio_util::sync::CancellationToken;
 use super::{TO_FILES, creel, json, route};
 use crate::faults::audit;
 use crate::harness::{
-    Answer, Load, Process, Sink, Site, Sizes, Strace, eventually, strace_or_left_out,
+    Answer, Load, Process, Sink, Site, Sizes, Strace, Up, eventually, strace_or_left_out,
 };
 
 const SOON: Duration = Duration::from_secs(30);
-
-/// A running `creel up`.
-struct Up {
-    process: Process,
-    public: SocketAddr,
-}
-
-impl Up {
-    async fn start(site: &Site) -> Self {
-        Self::start_with(site, 2).await
-    }
-
-    async fn start_with(site: &Site, workers: usize) -> Self {
-        let addresses = site.path(".creel/addresses.json");
-        let _ = fs::remove_file(&addresses);
-        let command = site.creel(&["up", "--workers", &workers.to_string()]);
-        let process = Process::start("creel up", command, false).await;
-        let found = eventually("addresses", SOON, async || read(&addresses)).await;
-        let public = found["public"].as_str().unwrap().parse().unwrap();
-        Self { process, public }
-    }
-}
 
 fn read(path: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(path).ok()?).ok()
@@ -213,15 +191,8 @@ async fn workers_are_restarted_one_after_the_other_and_everything_arrives_once()
     let _alone = crate::faults::alone().await;
     let late = Duration::from_millis(20);
     let sink = Sink::start(move |_| Answer::Late(late, 200)).await;
-    let url = sink.address();
-    let site = Site::new(
-        "",
-        &format!(
-            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{url}/\"\n\
-             allow = [\"127.0.0.0/8\"]\n\n\
-             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n"
-        ),
-    );
+    let route = "[[routes]]\nsource = \"github\"\ndestination = \"sink\"\n";
+    let site = Site::new("", &format!("{}{route}", sink.destination()));
     let mut up = Up::start_with(&site, 3).await;
     let stop = CancellationToken::new();
     let load = Load::new(8, Sizes::Fixed(500)).at_rate(200);

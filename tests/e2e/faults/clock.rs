@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::alone;
 use super::audit::audit;
 use crate::harness::{
-    Answer, Arrival, Load, Marker, Process, Sink, Site, Sizes, eventually, wall_or_left_out,
+    Answer, Arrival, Load, Marker, Sink, Site, Sizes, Up, eventually, wall_or_left_out,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -55,27 +55,19 @@ async fn a_wall_clock_that_is_set_by_a_day_makes_no_storm_and_loses_nothing() {
     let site = Site::new(
         "volume = \"4MiB\"\nretention = \"1h\"\nlease = \"5s\"",
         &format!(
-            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{}/\"\n\
-             allow = [\"127.0.0.0/8\"]\n\n\
-             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n\
+            "{}[[routes]]\nsource = \"github\"\ndestination = \"sink\"\n\
              breaker = {{ failures = 0 }}\n\
              retry = {{ initial = \"{pause}s\", max = \"{pause}s\" }}\n",
-            sink.address()
+            sink.destination()
         ),
     );
     let Some(wall) = wall_or_left_out("a wall clock that is set", &site) else {
         return;
     };
-    let addresses = site.path(".creel/addresses.json");
     let mut command = site.creel(&["up", "--workers", "2"]);
     wall.over(&mut command);
-    let mut up = Process::start("creel up", command, false).await;
-    let public = eventually("addresses", SOON, async || {
-        let text = std::fs::read(&addresses).ok()?;
-        let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        found["public"].as_str()?.parse().ok()
-    })
-    .await;
+    let mut up = Up::run(&site, command).await;
+    let public = up.public;
     let load = Load::new(8, Sizes::Between(20_000, 40_000));
     let mut acked = load.push(public, FAIL).await;
     eventually("all first tries", SOON, async || {
@@ -124,7 +116,7 @@ async fn a_wall_clock_that_is_set_by_a_day_makes_no_storm_and_loses_nothing() {
         .filter(|(marker, times)| **times != 1 + usize::from(marker.number() < FAIL))
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-    let exit = up.terminate(SOON).await;
+    let exit = up.process.terminate(SOON).await;
     assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
     assert!(
         exit.stderr.contains("the wall clock was set"),

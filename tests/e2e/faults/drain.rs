@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::audit;
 use super::{alone, scale};
-use crate::harness::{Answer, Load, Process, Receiver, Seed, Sink, Site, Sizes, eventually};
+use crate::harness::{Answer, Load, Receiver, Seed, Sink, Site, Sizes, Up, eventually};
 use crate::trace::Acked;
 
 const ENDS_WITHIN: Duration = Duration::from_secs(10);
@@ -66,15 +66,8 @@ async fn a_stop_of_up_under_load_delivers_everything_once() {
     let rounds = scale(3, 50);
     let late = Duration::from_millis(20);
     let sink = Sink::start(move |_| Answer::Late(late, 200)).await;
-    let url = sink.address();
-    let site = Site::new(
-        "",
-        &format!(
-            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{url}/\"\n\
-             allow = [\"127.0.0.0/8\"]\n\n\
-             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\n"
-        ),
-    );
+    let route = "[[routes]]\nsource = \"github\"\ndestination = \"sink\"\n";
+    let site = Site::new("", &format!("{}{route}", sink.destination()));
     let load = Load::new(16, Sizes::Between(200, 4000)).at_rate(200);
     let (mut acked, mut slowest) = (Vec::new(), Duration::ZERO);
     for _ in 0..rounds {
@@ -87,14 +80,12 @@ async fn a_stop_of_up_under_load_delivers_everything_once() {
     assert!(audit.is_clean(), "{audit}");
     assert_eq!(audit.kept, acked.len(), "stored and not answered: {audit}");
     // the rest is delivered by the last one
-    let addresses = site.path(".creel/addresses.json");
-    let _ = std::fs::remove_file(&addresses);
-    let mut up = Process::start("creel up", site.creel(&["up", "--workers", "2"]), false).await;
+    let mut up = Up::start(&site).await;
     eventually("all deliveries", Duration::from_secs(60), async || {
-        (addresses.exists() && sink.count() >= acked.len()).then_some(())
+        (sink.count() >= acked.len()).then_some(())
     })
     .await;
-    assert_eq!(up.terminate(ENDS_WITHIN).await.code(), Some(0));
+    assert_eq!(up.process.terminate(ENDS_WITHIN).await.code(), Some(0));
     let times = sink.times();
     let twice = acked
         .iter()
@@ -115,27 +106,19 @@ async fn up_for(
     sink: &Sink,
     a_while: Duration,
 ) -> (Vec<Acked>, Duration) {
-    let addresses = site.path(".creel/addresses.json");
-    let _ = std::fs::remove_file(&addresses);
-    let mut up = Process::start("creel up", site.creel(&["up", "--workers", "2"]), false).await;
-    let public = eventually("addresses", Duration::from_secs(30), async || {
-        let text = std::fs::read(&addresses).ok()?;
-        let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        found["public"].as_str()?.parse().ok()
-    })
-    .await;
+    let mut up = Up::start(site).await;
     let stop = CancellationToken::new();
     let arrived = sink.count();
     let senders = tokio::spawn({
-        let (load, stop) = (load.clone(), stop.clone());
-        async move { load.run(public, None, &stop).await }
+        let (load, stop, to) = (load.clone(), stop.clone(), up.public);
+        async move { load.run(to, None, &stop).await }
     });
     eventually("deliveries", Duration::from_secs(30), async || {
         (sink.count() > arrived + 10).then_some(())
     })
     .await;
     tokio::time::sleep(a_while).await;
-    let exit = up.terminate(ENDS_WITHIN).await;
+    let exit = up.process.terminate(ENDS_WITHIN).await;
     stop.cancel();
     let tally = senders.await.expect("senders do not panic");
     assert_eq!(exit.code(), Some(0), "a clean stop: {}", exit.stderr);

@@ -90,16 +90,8 @@ async fn a_receiver_killed_again_and_again_under_up_refuses_nobody() {
 
 async fn under_up(rng: &mut StdRng) -> usize {
     let site = Site::new("volume = \"4MiB\"", "");
-    let command = site.creel(&["up", "--workers", "0"]);
-    let mut up = Process::start("creel up", command, false).await;
-    let addresses = site.path(".creel/addresses.json");
-    let public = eventually("addresses", SOON, async || {
-        let text = fs::read(&addresses).ok()?;
-        let found: serde_json::Value = serde_json::from_slice(&text).ok()?;
-        found["public"].as_str()?.parse().ok()
-    })
-    .await;
-    let senders = Senders::start(public);
+    let mut up = Up::start_with(&site, 0).await;
+    let senders = Senders::start(up.public);
     let mut killed = None;
     for _ in 0..KILLS_PER_UP {
         let next = eventually("the next receiver", SOON, async || {
@@ -117,7 +109,7 @@ async fn under_up(rng: &mut StdRng) -> usize {
     })
     .await;
     let (load, tally) = senders.stop().await;
-    let exit = up.terminate(SOON).await;
+    let exit = up.process.terminate(SOON).await;
     assert_eq!(exit.code(), Some(0), "{}", exit.stderr);
     judge("refused under up", &site, &load, &tally).await
 }

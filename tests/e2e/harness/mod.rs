@@ -21,6 +21,7 @@ mod seed;
 mod sink;
 mod site;
 mod strace;
+mod up;
 mod wall;
 mod worker;
 
@@ -39,4 +40,5 @@ pub use seed::Seed;
 pub use sink::{Answer, Arrival, Sink};
 pub use site::{Role, Site};
 pub use strace::{Strace, strace_or_left_out};
+pub use up::Up;
 pub use wall::wall_or_left_out;

@@ -81,6 +81,15 @@ impl Sink {
         self.address
     }
 
+    /// What makes it the destination `sink` in a config.
+    pub fn destination(&self) -> String {
+        format!(
+            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{}/\"\n\
+             allow = [\"127.0.0.0/8\"]\n\n",
+            self.address
+        )
+    }
+
     /// Everything that came, in order.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.arrivals

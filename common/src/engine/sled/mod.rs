@@ -5,7 +5,7 @@
 //!      lock          held by the one process that owns the log         files.rs
 //!      offsets       reserved ceiling, high-water mark, clean flag     offsets.rs
 //!      spans         offsets removed on purpose, and lost              spans.rs
-//!      v/0000000001/ a volume: sled database and index file            volume/ index.rs chain/  
+//!      v/0000000001/ a volume: sled database and index file            volume/ index.rs chain/
 //!      state/        the state store, a sled database; state.1/ …      state/
 //!      attempts/     kept attempts, append-only files                  attempts.rs
 //!      files/        the log's own derived files

@@ -173,22 +173,15 @@ impl Survey {
         received: (Timestamp, Timestamp),
         found: &mut Found,
     ) -> Result<(), EngineError> {
-        let (mut at, end) = self.volumes.span;
-        while !found.is_too_much() {
-            let waiting = state::waiting_offsets(engine, &lane.name, (at, end), STEP)?;
-            let Some((last, _)) = waiting.last() else {
-                break;
-            };
-            at = last + 1;
-            waiting.iter().for_each(|&(offset, _)| {
-                found.add(Left {
-                    offset,
-                    sources: lane.bit,
-                    received,
-                });
+        self.look_in_steps(found, |span| {
+            let waiting = state::waiting_offsets(engine, &lane.name, span, STEP)?;
+            let left = waiting.into_iter().map(|(offset, _)| Left {
+                offset,
+                sources: lane.bit,
+                received,
             });
-        }
-        Ok(())
+            Ok(left.collect())
+        })
     }
 
     fn look_at_dead(
@@ -197,20 +190,31 @@ impl Survey {
         lane: &LaneView,
         found: &mut Found,
     ) -> Result<(), EngineError> {
+        self.look_in_steps(found, |span| {
+            let dead = state::dead(engine, &lane.name, span, STEP)?;
+            let left = dead.into_iter().map(|(offset, letter)| Left {
+                offset,
+                sources: lane.bit,
+                received: (letter.received_at, letter.received_at),
+            });
+            Ok(left.collect())
+        })
+    }
+
+    /// Adds what `look` answers: the next of what is left in a span, in order, or nothing.
+    fn look_in_steps(
+        &self,
+        found: &mut Found,
+        look: impl Fn((Offset, Offset)) -> Result<Vec<Left>, EngineError>,
+    ) -> Result<(), EngineError> {
         let (mut at, end) = self.volumes.span;
         while !found.is_too_much() {
-            let dead = state::dead(engine, &lane.name, (at, end), STEP)?;
-            let Some((last, _)) = dead.last() else {
+            let left = look((at, end))?;
+            let Some(last) = left.last() else {
                 break;
             };
-            at = last + 1;
-            dead.iter().for_each(|(offset, letter)| {
-                found.add(Left {
-                    offset: *offset,
-                    sources: lane.bit,
-                    received: (letter.received_at, letter.received_at),
-                });
-            });
+            at = last.offset + 1;
+            left.into_iter().for_each(|left| found.add(left));
         }
         Ok(())
     }

@@ -50,10 +50,9 @@ impl Rig {
     pub async fn new(workload: &'static Workload) -> Self {
         let sink = Sink::start(rule(workload.destination)).await;
         let rest = format!(
-            "[destinations.sink]\ntype = \"http\"\nurl = \"http://{}/\"\nallow = [\"127.0.0.0/8\"]\n\n\
-             [[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n\
+            "{}[[routes]]\nsource = \"github\"\ndestination = \"sink\"\nbreaker = {{ failures = 0 }}\n\
              retry = {{ max_attempts = 1000, initial = \"50ms\", max = \"200ms\" }}\n",
-            sink.address()
+            sink.destination()
         );
         let site = Site::new(workload.log, &rest);
         let layer = Layer::mount(site.disk(), Disk::empty()).expect("it was probed");

@@ -1,0 +1,92 @@
+//! Secrets: which are taken, which one has signed, and that none is shown or found out byte by byte.
+
+use super::*;
+
+#[test]
+fn any_of_several_secrets_may_have_signed_and_is_named() {
+    for name in SIGNABLE {
+        let [a, b] = [SECRET_A, SECRET_B].map(|secret| secret_for(name, secret));
+        let both = pack(name).prepare(&source(&[&b, &a])).unwrap();
+        let got = accepted(Delivery::sample(&verifier(name), 0).check(&both));
+        assert_eq!(got.key_index, 1, "{name}");
+        assert_eq!(both.key_id(1), Some("key1"));
+        let only_b = pack(name).prepare(&source(&[&b])).unwrap();
+        assert_eq!(
+            refused(Delivery::sample(&verifier(name), 0).check(&only_b)),
+            Reason::NoMatch
+        );
+    }
+}
+
+#[test]
+fn weak_or_broken_secrets_are_refused() {
+    let refused = |name: &str, secrets: &[&str]| {
+        pack(name)
+            .prepare(&source(secrets))
+            .unwrap_err()
+            .to_string()
+    };
+    for name in SIGNABLE {
+        assert!(refused(name, &[]).contains("needs a secret"), "{name}");
+        assert!(refused(name, &[""]).contains("is empty"), "{name}");
+        assert!(
+            refused(name, &[SECRET_A, " \t"]).contains("secret "),
+            "{name}"
+        );
+    }
+    assert!(refused("github", &["00000000"]).contains("all zero"));
+    assert!(refused("github", &["geheim\n"]).contains("line break"));
+    assert!(refused("svix", &["whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"]).contains("all zero"));
+    assert!(refused("svix", &["whsec_"]).contains("is empty"));
+    assert!(refused("svix", &["whsec_%%%"]).contains("not base64"));
+    assert!(refused("basic", &["no-colon"]).contains("user:password"));
+    assert!(refused("basic", &["user:"]).contains("user:password"));
+    assert!(refused("none", &["secret"]).contains("takes no secret"));
+    assert!(refused("standardwebhooks-v1a", &["whpk_AQID"]).contains("public key"));
+    assert!(refused("github", &["x"; 17]).contains("more than 16"));
+    let error = refused("github", &["geheim", ""]);
+    assert!(
+        error.contains("secret 1") && !error.contains("geheim"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_verifier_shows_no_secret() {
+    let verifier = verifier("github");
+    assert!(!format!("{verifier:?}").contains(SECRET_A));
+    assert!(!format!("{:?}", source(&[SECRET_A])).contains(SECRET_A));
+    let verdict = format!("{:?}", Delivery::sample(&verifier, 0).check(&verifier));
+    assert!(!verdict.contains("octocat"), "{verdict}");
+}
+
+/// Digests, tags and tokens are compared by `subtle` and `ring` only.
+#[test]
+fn no_digest_is_compared_with_an_operator() {
+    let words = regex::Regex::new(
+        r"(?i)(signature|token|digest|credential|secret|(^|[^a-z])(sig|mac|tag|hash)).*[=!]=",
+    )
+    .unwrap();
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify");
+    let mut files = 0;
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.ends_with("tests") {
+            continue;
+        }
+        files += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        for (number, line) in code.lines().enumerate() {
+            let code = line.split("//").next().unwrap();
+            assert!(
+                !words.is_match(code),
+                "{}:{}: {line}",
+                path.display(),
+                number + 1
+            );
+        }
+    }
+    assert!(files > 20);
+    assert!(words.is_match("if expected_tag == given {"));
+}

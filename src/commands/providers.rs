@@ -85,13 +85,22 @@ fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
             sheet.row([
                 fact.name.clone(),
                 fact.title.clone(),
-                verification(fact),
+                in_list(&fact.checks),
                 yes(!fact.handshakes.is_empty()).into(),
                 fact.proof.map_or("-", |proof| proof.name()).into(),
             ]);
         }
         sheet.text()
     })
+}
+
+/// The first of a pack's checks, and how many more there are.
+fn in_list(checks: &[Check]) -> String {
+    match checks {
+        [] => "handshakes only".into(),
+        [only] => only.short(),
+        [first, more @ ..] => format!("{}, or {} more", first.short(), more.len()),
+    }
 }
 
 fn verification(facts: &Facts) -> String {

@@ -139,6 +139,11 @@ impl Store {
         }
     }
 
+    /// Another one over the same directory, with nothing in it yet.
+    pub fn unread(&self) -> Self {
+        Self::new(&self.dir, self.caps)
+    }
+
     /// Reads what an earlier run left. What cannot be read is told and left alone.
     pub fn scan(&mut self) {
         for (key, path) in found(&self.dir) {

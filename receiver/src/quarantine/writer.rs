@@ -92,7 +92,10 @@ impl Writer {
             match lock(&self.dir) {
                 Ok(lock) => {
                     self.lock = Some(lock);
-                    self.shared.store.lock().scan();
+                    // read aside: whoever counts what is there does not wait for gigabytes
+                    let mut found = self.shared.store.lock().unread();
+                    found.scan();
+                    *self.shared.store.lock() = found;
                 }
                 Err(error) => {
                     let path = self.dir.display();

@@ -163,7 +163,7 @@ fn indented(body: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// Letters beyond ASCII as `\uXXXX`.
+/// Letters beyond ASCII as JSON escapes, a `\u` with four hexadecimal digits for each UTF-16 unit.
 fn escaped_letters(body: &[u8]) -> Vec<u8> {
     let Ok(text) = std::str::from_utf8(body) else {
         return body.to_vec();

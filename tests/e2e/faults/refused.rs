@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::audit::audit;
 use super::{alone, scale};
-use crate::harness::{Load, Manager, Process, Seed, Site, Sizes, Sockets, Tally, eventually};
+use crate::harness::{Load, Manager, Process, Seed, Site, Sizes, Sockets, Tally, Up, eventually};
 
 const SENDERS: usize = 64;
 const SOON: Duration = Duration::from_secs(30);

@@ -58,6 +58,11 @@ pub enum Command {
     #[command(subcommand)]
     Routes(c::routes::Command),
     #[cfg(feature = "client")]
+    #[command(subcommand)]
+    Sources(c::sources::Command),
+    #[cfg(feature = "client")]
+    Reload(c::reload::Args),
+    #[cfg(feature = "client")]
     Undelivered(c::undelivered::Args),
     #[cfg(feature = "client")]
     Tail(c::tail::Args),

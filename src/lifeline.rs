@@ -28,13 +28,23 @@ pub enum Word {
     Taking = b't',
     /// A receiver lives, and takes none just now.
     Refusing = b'f',
+    /// A receiver has taken the configuration of now over.
+    Reloaded = b'g',
+    /// A receiver keeps the configuration that it had.
+    Kept = b'k',
 }
 
 impl Word {
     fn of(byte: u8) -> Option<Self> {
-        [Self::Ready, Self::Taking, Self::Refusing]
-            .into_iter()
-            .find(|word| *word as u8 == byte)
+        [
+            Self::Ready,
+            Self::Taking,
+            Self::Refusing,
+            Self::Reloaded,
+            Self::Kept,
+        ]
+        .into_iter()
+        .find(|word| *word as u8 == byte)
     }
 }
 
@@ -229,7 +239,13 @@ mod tests {
     async fn what_a_child_says_is_heard_and_so_is_its_end() {
         let (ours, theirs) = pair().expect("a pair");
         let child = lifeline(theirs);
-        let words = [Word::Ready, Word::Refusing, Word::Taking];
+        let words = [
+            Word::Ready,
+            Word::Refusing,
+            Word::Taking,
+            Word::Reloaded,
+            Word::Kept,
+        ];
         words.into_iter().for_each(|word| child.say(word));
         drop(child);
         ours.set_nonblocking(true).expect("a socket");

@@ -37,7 +37,7 @@ pub fn keys(config: &Config, source: &Source, secrets: &[Secret]) -> SourceKeys 
     let named = source.secrets.iter().zip(secrets);
     SourceKeys {
         secrets: named
-            .map(|(reference, secret)| SourceKey::new(reference.to_string(), secret.expose()))
+            .map(|(key, secret)| SourceKey::new(&key.id, secret.expose()).within(key.window))
             .collect(),
         public_url: source
             .public_url

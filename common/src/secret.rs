@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::time::Timestamp;
+
 /// Where a secret is to be found. Configuration never holds the secret itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SecretRef {
@@ -20,6 +22,44 @@ impl fmt::Display for SecretRef {
             Self::Env(name) => write!(f, "environment variable {name}"),
             Self::File(path) => write!(f, "file {}", path.display()),
         }
+    }
+}
+
+/// When a secret is valid: from `not_before` on, and before `not_after`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Window {
+    /// Not earlier, if there is such a time.
+    pub not_before: Option<Timestamp>,
+    /// Neither then nor later, if there is such a time.
+    pub not_after: Option<Timestamp>,
+}
+
+/// How a moment stands to a [`Window`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// Its time is still to come.
+    NotYet,
+    /// It is valid.
+    Valid,
+    /// Its time is over.
+    Expired,
+}
+
+impl Window {
+    /// How `at` stands to it.
+    pub fn at(&self, at: Timestamp) -> Validity {
+        if self.not_after.is_some_and(|end| at >= end) {
+            Validity::Expired
+        } else if self.not_before.is_some_and(|start| at < start) {
+            Validity::NotYet
+        } else {
+            Validity::Valid
+        }
+    }
+
+    /// Whether a secret is valid then.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.at(at) == Validity::Valid
     }
 }
 
@@ -101,4 +141,22 @@ fn read_secret_file(reference: &SecretRef, path: &PathBuf) -> Result<String, Sec
         }
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_begins_with_its_first_moment_and_ends_before_its_last() {
+        let window = Window {
+            not_before: Some(Timestamp(10)),
+            not_after: Some(Timestamp(20)),
+        };
+        let states = [9, 10, 19, 20].map(|at| window.at(Timestamp(at)));
+        let (valid, not_yet, expired) = (Validity::Valid, Validity::NotYet, Validity::Expired);
+        assert_eq!(states, [not_yet, valid, valid, expired]);
+        assert!(Window::default().holds(Timestamp(0)));
+        assert!(Window::default().holds(Timestamp(u64::MAX)));
+    }
 }

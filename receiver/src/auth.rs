@@ -16,6 +16,7 @@ use http::{HeaderMap, Uri};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::current::Current;
 use crate::failure::Failure;
 
 /// Query parameters under which people put tokens.
@@ -36,9 +37,9 @@ pub struct Caller {
     pub name: Arc<str>,
 }
 
-/// The tokens that are known, as digests.
+/// The tokens that are known, as digests. Clones share them, also when they are replaced.
 #[derive(Clone, Default)]
-pub struct Tokens(Arc<[Known]>);
+pub struct Tokens(Current<Vec<Known>>);
 
 struct Known {
     digest: [u8; 32],
@@ -47,7 +48,8 @@ struct Known {
 
 impl std::fmt::Debug for Tokens {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let names = self.0.iter().map(|known| &known.caller);
+        let known = self.0.now();
+        let names = known.iter().map(|known| &known.caller);
         f.debug_list().entries(names).finish()
     }
 }
@@ -55,23 +57,21 @@ impl std::fmt::Debug for Tokens {
 impl Tokens {
     /// Keeps the digests of these (from `Config::resolve_tokens`), nothing else.
     pub fn new(tokens: impl IntoIterator<Item = ResolvedToken>) -> Self {
-        let known = tokens.into_iter().map(|token| Known {
-            digest: Sha256::digest(token.secret.expose().trim().as_bytes()).into(),
-            caller: Caller {
-                role: token.role,
-                name: token.name.into(),
-            },
-        });
-        Self(known.collect())
+        Self(Current::new(known(tokens)))
+    }
+
+    /// From now on these are known, and no others.
+    pub fn replace(&self, tokens: impl IntoIterator<Item = ResolvedToken>) {
+        self.0.replace(known(tokens));
     }
 
     /// Whose token this is. Looks at all of them, whichever matches.
-    fn holder(&self, presented: &[u8]) -> Option<&Caller> {
+    fn holder(&self, presented: &[u8]) -> Option<Caller> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
         let mut found = None;
-        for known in self.0.iter() {
+        for known in self.0.now().iter() {
             if bool::from(known.digest.ct_eq(&digest)) {
-                found = Some(&known.caller);
+                found = Some(known.caller.clone());
             }
         }
         found
@@ -90,10 +90,21 @@ impl Tokens {
         };
         let known = bearer(value.as_bytes()).and_then(|token| self.holder(token));
         match known {
-            Some(caller) => Ok(Some(caller.clone())),
+            Some(caller) => Ok(Some(caller)),
             None => Err(unauthorized("the token is not known")),
         }
     }
+}
+
+fn known(tokens: impl IntoIterator<Item = ResolvedToken>) -> Vec<Known> {
+    let known = tokens.into_iter().map(|token| Known {
+        digest: Sha256::digest(token.secret.expose().trim().as_bytes()).into(),
+        caller: Caller {
+            role: token.role,
+            name: token.name.into(),
+        },
+    });
+    known.collect()
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {

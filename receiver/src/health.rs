@@ -110,6 +110,8 @@ pub async fn metrics(
     let facts = facts::read(&api.facts).await;
     let ingest = &api.ingest;
     let quarantine = quarantined(ingest.quarantine.clone()).await;
+    let secrets = &ingest.metrics.secrets;
+    secrets.set(&ingest.sources.now(), ingest.clock.wall());
     let text = ingest.metrics.text(Now {
         wall: ingest.clock.wall(),
         uptime: ingest.clock.mono().saturating_sub(api.started),

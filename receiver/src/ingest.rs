@@ -21,6 +21,7 @@ use hyper::body::Incoming;
 use ipnet::IpNet;
 
 use crate::body::{self, BodyLimits, Budget, Share};
+use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::forwarded::Origin;
 use crate::metrics::Metrics;
@@ -37,8 +38,8 @@ const NO_SOURCE: &str = "-";
 
 /// Everything a request meets.
 pub struct Ingest {
-    /// The configured sources.
-    pub sources: Sources,
+    /// The configured sources. Each request is judged by those that were there when it came.
+    pub sources: Current<Sources>,
     /// Where deliveries go.
     pub log: Arc<dyn Intake>,
     /// Wall clock for stamps and replay windows.
@@ -84,7 +85,8 @@ impl Ingest {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
         let started = self.clock.mono();
         let (parts, body) = request.into_parts();
-        match self.take(&parts, body, peer).await {
+        let sources = self.sources.now();
+        match self.take(&sources, &parts, body, peer).await {
             Ok((source, reply)) => {
                 source.metrics.acked.inc();
                 let took = self.clock.mono().saturating_sub(started);
@@ -97,7 +99,8 @@ impl Ingest {
     }
 
     async fn take<'s>(
-        &'s self,
+        &self,
+        sources: &'s Sources,
         parts: &Parts,
         body: Incoming,
         peer: &Peer,
@@ -115,14 +118,18 @@ impl Ingest {
             };
             return Err(early(None, why));
         };
-        let source = self.sources.get(name);
-        let twin = source.is_none().then(|| self.sources.twin(name));
+        let source = sources.get(name);
+        let twin = source.is_none().then(|| sources.twin(name));
         let like = source.or_else(|| twin.and_then(|twin| twin.of.as_ref()));
         if let Some(source) = source {
             source.metrics.received.inc();
         }
         if !allows(like, &parts.method) {
             return Err(early(source, Refused::Method).allowing(like));
+        }
+        let has_body = !http_body::Body::is_end_stream(&body);
+        if has_body && like.is_some_and(|source| !source.takes(&parts.headers)) {
+            return Err(early(source, Refused::MediaType));
         }
         let mut share = Share::of(&self.budget);
         let limits = BodyLimits {
@@ -315,7 +322,10 @@ fn accept<'s>(
 ) -> Result<Accepted, Stop<'s>> {
     let refused = |why| Stop::refused(Some(source), why, true);
     match judge(&source.verifier, request, now) {
-        Verdict::Verified(accepted) => Ok(accepted),
+        Verdict::Verified(accepted) => {
+            source.used(accepted.key_index, now);
+            Ok(accepted)
+        }
         Verdict::Handshake(given) if given.effect.is_some() => Err(refused(Refused::Effect)),
         Verdict::Handshake(given) => {
             tracing::info!(source = %source.name, status = given.status, "handshake answered");

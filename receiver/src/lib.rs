@@ -13,6 +13,7 @@
 pub mod auth;
 mod body;
 mod connection;
+mod current;
 mod doctor;
 pub mod facts;
 mod failure;
@@ -27,10 +28,14 @@ pub mod private;
 pub mod quarantine;
 mod quiet;
 mod receiver;
+mod reload;
 mod reply;
 mod server;
 pub mod sources;
+mod standing;
+mod uses;
 pub mod verify;
 mod visit;
 
 pub use receiver::{BindError, Listeners, LogParts, Prepared, Receiver};
+pub use reload::{Read, Reload, Surroundings};

@@ -438,8 +438,14 @@ pub async fn seen(State(api): State<Api>) -> Result<Json<SeenView>, Failure> {
     security(("token" = []))
 )]
 pub async fn sources(State(api): State<Api>) -> Json<Vec<SourceView>> {
-    let sources = api.ingest.sources.all().iter();
-    Json(sources.map(|source| source.view.clone()).collect())
+    let (sources, now) = (api.ingest.sources.now(), api.ingest.clock.wall());
+    Json(
+        sources
+            .all()
+            .iter()
+            .map(|source| source.view(now))
+            .collect(),
+    )
 }
 
 /// Who acts: the token's name always, and what the caller says of themselves.

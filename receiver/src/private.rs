@@ -25,6 +25,7 @@ use crate::facts::ReadFacts;
 use crate::failure::Failure;
 use crate::ingest::Ingest;
 use crate::quarantine::calls;
+use crate::reload::{self, Reload};
 use crate::server::{Handler, Peer};
 use crate::{health, lending, operate};
 
@@ -52,6 +53,8 @@ pub struct Api {
     pub ingest: Arc<Ingest>,
     /// Known tokens.
     pub tokens: Tokens,
+    /// Takes another configuration over.
+    pub reload: Arc<Reload>,
     /// Told when the receiver stops.
     pub stop: CancellationToken,
     /// The program's version.
@@ -133,6 +136,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(calls::reverify))
         .routes(routes!(calls::promote))
         .routes(routes!(calls::discard))
+        .routes(routes!(reload::reload))
         .layer(DefaultBodyLimit::max(CALL_BYTES_MAX));
     let open = OpenApiRouter::new()
         .routes(routes!(health::health))

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use creel_common::config::{self, Config, Problems};
+use creel_common::config::{self, Config, Problems, ResolvedToken};
 use creel_common::engine::{Engine, EngineError};
 use creel_common::ids::LogId;
 use creel_common::log::local::{LocalLog, Surroundings};
@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
 use crate::body::Budget;
+use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
@@ -23,8 +24,10 @@ use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
+use crate::reload::Reload;
 use crate::server::{Limits, serve};
 use crate::sources::Sources;
+use crate::uses::{self, Tallies};
 use crate::verify::Registry;
 
 /// Most connections of the private listener: workers, operators, monitoring.
@@ -37,7 +40,9 @@ const BACKLOG: u32 = 4096;
 #[derive(Debug)]
 pub struct Prepared {
     /// The sources with their verifiers.
-    pub sources: Sources,
+    pub sources: Current<Sources>,
+    /// How often their secrets have verified.
+    pub tallies: Arc<Tallies>,
     /// The private listener's tokens.
     pub tokens: Tokens,
     /// All counters; they observe the log, too.
@@ -98,6 +103,8 @@ pub struct Receiver {
     pub clock: Arc<dyn Clock>,
     /// The program's version, for `/health` and metrics.
     pub version: String,
+    /// Takes another configuration over while it runs.
+    pub reload: Arc<Reload>,
     /// Told from outside when to stop.
     pub stop: CancellationToken,
 }
@@ -109,24 +116,14 @@ impl Prepared {
     /// Everything that keeps the receiver from starting, at once, each with its line.
     pub fn new(config: &Config, registry: &Registry, version: &str) -> Result<Self, Problems> {
         let metrics = Arc::new(Metrics::new(version));
-        let mut problems = Vec::new();
-        let tokens = kept(config.resolve_tokens(), &mut problems);
-        let secrets = kept(config.resolve_source_secrets(), &mut problems);
-        let found = match &secrets {
-            Some(resolved) => resolved.secrets.clone(),
-            None => complete_secrets(config),
-        };
-        let sources = Sources::prepare(config, found, registry, &metrics);
-        let sources = kept(sources, &mut problems);
-        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
-            return Err(merged(problems));
-        };
-        let warnings = [secrets.warnings, tokens.warnings];
+        let tallies = Arc::new(Tallies::default());
+        let made = Made::of(config, registry, &metrics, &tallies)?;
         Ok(Self {
-            sources,
-            tokens: Tokens::new(tokens.secrets),
+            sources: Current::new(made.sources),
+            tallies,
+            tokens: Tokens::new(made.tokens),
             metrics,
-            warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
+            warnings: made.warnings,
         })
     }
 
@@ -139,7 +136,8 @@ impl Prepared {
         Quarantine::open(config, clock, self.metrics.clone())
     }
 
-    /// Opens the log over an engine, observed by the counters of this receiver.
+    /// Opens the log over an engine, observed by the counters of this receiver, which go on from what
+    /// was kept in it.
     ///
     /// `dice` seeds jitter and lease ids. `on_failure` is called once when the engine failed:
     /// stop the receiver and end with exit code 74.
@@ -160,7 +158,49 @@ impl Prepared {
             observer: self.metrics.clone(),
             on_failure,
         };
-        LocalLog::open(engine, config, around)
+        let log = LocalLog::open(engine, config, around)?;
+        self.tallies.restore(&log.secret_uses()?);
+        Ok(log)
+    }
+}
+
+/// What is made of a configuration: by a start, and by a reload.
+pub(crate) struct Made {
+    pub sources: Sources,
+    pub tokens: Vec<ResolvedToken>,
+    /// What should be known and prevents nothing.
+    pub warnings: Vec<Problems>,
+}
+
+impl Made {
+    /// Resolves all secrets and makes all verifiers.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once, each with its line.
+    pub fn of(
+        config: &Config,
+        registry: &Registry,
+        metrics: &Metrics,
+        tallies: &Tallies,
+    ) -> Result<Self, Problems> {
+        let mut problems = Vec::new();
+        let tokens = kept(config.resolve_tokens(), &mut problems);
+        let secrets = kept(config.resolve_source_secrets(), &mut problems);
+        let found = match &secrets {
+            Some(resolved) => resolved.secrets.clone(),
+            None => complete_secrets(config),
+        };
+        let sources = Sources::prepare(config, found, registry, metrics, tallies);
+        let sources = kept(sources, &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
+            return Err(merged(problems));
+        };
+        let warnings = [secrets.warnings, tokens.warnings];
+        Ok(Self {
+            sources,
+            tokens: tokens.secrets,
+            warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
+        })
     }
 }
 
@@ -182,7 +222,8 @@ fn merged(problems: Vec<Problems>) -> Problems {
 /// The sources whose secrets are all there, so that their other problems are told, too.
 fn complete_secrets(config: &Config) -> BTreeMap<String, Vec<Secret>> {
     let of = |source: &config::Source| {
-        let secrets = source.secrets.iter().map(|secret| secret.resolve().ok());
+        let secrets = source.secrets.iter();
+        let secrets = secrets.map(|secret| secret.from.resolve().ok());
         secrets.collect::<Option<Vec<Secret>>>()
     };
     let sources = config.sources.iter();
@@ -262,8 +303,16 @@ impl Receiver {
             metrics,
             ..
         } = self.prepared;
+        metrics.reloads.note(true, self.clock.wall());
+        let log = self.reload.log().clone();
+        let keeping = tokio::spawn(uses::keep_until(
+            self.stop.clone(),
+            sources.clone(),
+            log.clone(),
+            self.clock.clone(),
+        ));
         let ingest = Arc::new(Ingest {
-            sources,
+            sources: sources.clone(),
             log: self.log.intake,
             clock: self.clock.clone(),
             metrics: metrics.clone(),
@@ -282,6 +331,7 @@ impl Receiver {
             facts: self.log.facts,
             ingest: ingest.clone(),
             tokens,
+            reload: self.reload.clone(),
             stop: self.stop.clone(),
             version: self.version.into(),
             started: self.clock.mono(),
@@ -311,6 +361,8 @@ impl Receiver {
         );
         // a task of their own each, so that neither waits for the other's thread
         let (senders, workers) = tokio::join!(tokio::spawn(senders), tokio::spawn(workers));
+        keeping.await.map_err(io::Error::other)?;
+        uses::keep(&sources, &log, &*self.clock).await;
         senders.and(workers).map_err(io::Error::other)
     }
 }

@@ -42,6 +42,9 @@ pub enum Refused {
         /// The limit in bytes.
         limit_bytes: u64,
     },
+    /// The body is of none of the source's `content_types`.
+    #[error("media type not taken")]
+    MediaType,
     /// The body did not come within `body_timeout`.
     #[error("body too slow")]
     TooSlow,
@@ -70,6 +73,7 @@ impl Refused {
             Self::Method => "method",
             Self::NotVerified { reason, .. } => reason.name(),
             Self::TooLarge { .. } => "too_large",
+            Self::MediaType => "media_type",
             Self::TooSlow => "too_slow",
             Self::Malformed => "malformed",
             Self::Overloaded => "overloaded",
@@ -97,6 +101,7 @@ impl Refused {
             Self::NotVerified { status, .. } => (*status, NOT_VERIFIED, None),
             Self::Method => (405, r#"{"error":"method not allowed"}"#, None),
             Self::TooLarge { .. } => (413, r#"{"error":"body too large"}"#, None),
+            Self::MediaType => (415, r#"{"error":"media type not taken"}"#, None),
             Self::TooSlow => (408, r#"{"error":"too slow"}"#, None),
             Self::Malformed => (400, r#"{"error":"malformed request"}"#, None),
             Self::Overloaded => (503, r#"{"error":"overloaded"}"#, Some(1)),

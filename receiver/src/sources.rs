@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
-use creel_common::log::wire::SourceView;
-use creel_common::secret::Secret;
+use creel_common::log::SecretUse;
+use creel_common::log::wire::{SecretView, SourceView};
+use creel_common::secret::{Secret, Window};
 use creel_common::time::Timestamp;
-use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
-use http::{HeaderName, HeaderValue, Method};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::metrics::{Metrics, SourceMetrics};
+use crate::uses::{Tallies, Tally};
 use crate::verify::{
     self, Around, Diagnosis, PrepareError, Registry, SourceKey, SourceKeys, Verifier,
 };
@@ -37,14 +39,28 @@ pub struct Source {
     pub allow: HeaderValue,
     /// Largest body in bytes.
     pub body_bytes_max: u64,
+    /// Media types that are taken; any if there are none.
+    pub content_types: Vec<String>,
     /// Repeats are recognised at all.
     pub dedupes: bool,
     /// Headers that are stored as digests only.
     pub credentials: Vec<HeaderName>,
     /// Its counters.
     pub metrics: SourceMetrics,
-    /// How it is shown to people.
-    pub view: SourceView,
+    /// Its secrets by name, in the order of the verifier's keys.
+    pub secrets: Vec<KnownSecret>,
+    view: SourceView,
+}
+
+/// One of a source's secrets, without the secret.
+#[derive(Debug)]
+pub struct KnownSecret {
+    /// Its id.
+    pub id: String,
+    /// When it is valid.
+    pub window: Window,
+    /// How often it verified.
+    pub tally: Arc<Tally>,
 }
 
 /// All sources by name.
@@ -77,6 +93,7 @@ impl Sources {
         mut secrets: BTreeMap<String, Vec<Secret>>,
         registry: &Registry,
         metrics: &Metrics,
+        tallies: &Tallies,
     ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
         let mut problems: Option<Problems> = None;
@@ -85,7 +102,8 @@ impl Sources {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
-            match Source::prepare(number, source, &secrets, public_url, registry, metrics) {
+            let around = (registry, metrics, tallies);
+            match Source::prepare(number, source, &secrets, public_url, around) {
                 Ok(source) => in_order.push(Arc::new(source)),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
@@ -115,6 +133,12 @@ impl Sources {
     /// A source by name.
     pub fn get(&self, name: &str) -> Option<&Arc<Source>> {
         self.by_name.get(name)
+    }
+
+    /// How often the secrets of all of them have verified.
+    pub fn uses(&self, now: Timestamp) -> Vec<SecretUse> {
+        let sources = self.in_order.iter();
+        sources.flat_map(|source| source.uses(now)).collect()
     }
 
     /// All sources in order of their names.
@@ -156,8 +180,7 @@ impl Source {
         source: &config::Source,
         secrets: &[Secret],
         public_url: Option<&str>,
-        registry: &Registry,
-        metrics: &Metrics,
+        (registry, metrics, tallies): (&Registry, &Metrics, &Tallies),
     ) -> Result<Self, (String, String)> {
         let name = &source.name;
         let Some(pack) = registry.get(&source.provider) else {
@@ -188,13 +211,79 @@ impl Source {
             name: name.clone(),
             allow: allow(verifier.methods()),
             body_bytes_max,
+            content_types: source.content_types.clone(),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
             metrics: metrics.source(name),
+            secrets: known_secrets(source, tallies),
             view: view(source, &verifier, url, body_bytes_max),
             verifier,
         })
     }
+
+    /// Whether a body with these headers is of a type that is taken. Contradicting types are none.
+    pub fn takes(&self, headers: &HeaderMap) -> bool {
+        if self.content_types.is_empty() {
+            return true;
+        }
+        let mut given = headers.get_all(CONTENT_TYPE).iter();
+        let (Some(given), None) = (given.next(), given.next()) else {
+            return false;
+        };
+        let given = given.to_str().unwrap_or_default();
+        let given = given.split(';').next().unwrap_or_default().trim();
+        let mut types = self.content_types.iter();
+        types.any(|taken| given.eq_ignore_ascii_case(taken))
+    }
+
+    /// One of its secrets, by its place, has verified what arrived at that time.
+    pub fn used(&self, key_index: usize, at: Timestamp) {
+        if let Some(secret) = self.secrets.get(key_index) {
+            secret.tally.note(at);
+        }
+    }
+
+    /// How often its secrets have verified.
+    pub fn uses(&self, now: Timestamp) -> impl Iterator<Item = SecretUse> {
+        let secrets = self.secrets.iter();
+        secrets.map(move |secret| secret.tally.read(&self.name, &secret.id, now))
+    }
+
+    /// How it is shown to people.
+    pub fn view(&self, now: Timestamp) -> SourceView {
+        let secrets = self.secrets.iter().zip(self.uses(now));
+        let keys: Vec<SecretView> = secrets
+            .map(|(secret, used)| SecretView {
+                id: used.secret,
+                state: secret.window.at(now).into(),
+                not_before: secret.window.not_before,
+                not_after: secret.window.not_after,
+                used: used.count,
+                last_used: used.last,
+                counted_since: used.since,
+            })
+            .collect();
+        SourceView {
+            secrets: u32::try_from(self.valid_secrets(now)).unwrap_or(u32::MAX),
+            keys,
+            ..self.view.clone()
+        }
+    }
+
+    /// How many of its secrets are valid.
+    pub fn valid_secrets(&self, now: Timestamp) -> usize {
+        let secrets = self.secrets.iter();
+        secrets.filter(|secret| secret.window.holds(now)).count()
+    }
+}
+
+fn known_secrets(source: &config::Source, tallies: &Tallies) -> Vec<KnownSecret> {
+    let known = source.secrets.iter().map(|secret| KnownSecret {
+        id: secret.id.clone(),
+        window: secret.window,
+        tally: tallies.of(&source.name, &secret.id),
+    });
+    known.collect()
 }
 
 fn view(
@@ -211,19 +300,21 @@ fn view(
         url: url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
         path,
         methods: verifier.methods().iter().map(Method::to_string).collect(),
-        secrets: u32::try_from(source.secrets.len()).unwrap_or(u32::MAX),
+        secrets: 0,
+        keys: Vec::new(),
         body_bytes_max,
+        content_types: source.content_types.clone(),
         body_authenticated: facts.body_authenticated,
         dedupe_window_ms: u64::try_from(source.dedupe_window.as_millis()).unwrap_or(u64::MAX),
         docs: facts.docs.clone(),
     }
 }
 
-/// Each secret under the name of the place it came from.
+/// Each secret under its id.
 fn keys(source: &config::Source, secrets: &[Secret]) -> Vec<SourceKey> {
     let named = source.secrets.iter().zip(secrets);
     named
-        .map(|(reference, secret)| SourceKey::new(reference.to_string(), secret.expose()))
+        .map(|(key, secret)| SourceKey::new(&key.id, secret.expose()).within(key.window))
         .collect()
 }
 

@@ -20,7 +20,7 @@ pub fn seen(
 ) -> SeenView {
     let now = ingest.clock.wall();
     let (diagnosis, digest) = heavy(request.body.len(), || {
-        let diagnosis = ingest.sources.diagnose(source, request, now);
+        let diagnosis = ingest.sources.now().diagnose(source, request, now);
         (diagnosis, Sha256::digest(request.body))
     });
     let headers = stored(request.headers, &source.credentials);

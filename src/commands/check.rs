@@ -140,12 +140,13 @@ fn of_disk(config: &Config) -> Problems {
 
 #[cfg(feature = "receiver")]
 fn of_receiver(config: &Config) -> Problems {
+    use creel_common::time::{Clock as _, SystemClock};
     use creel_receiver::Prepared;
-    let mut problems = Problems::default();
     let registry = match crate::sources::registry(config) {
         Ok(registry) => registry,
         Err(error) => return config.origin.error("receiver.providers", error.to_string()),
     };
+    let mut problems = config.without_valid_secret(SystemClock::default().wall());
     match Prepared::new(config, &registry, env!("CARGO_PKG_VERSION")) {
         Ok(prepared) => {
             for warnings in prepared.warnings {

@@ -24,12 +24,16 @@ pub mod providers;
 pub mod quarantine;
 #[cfg(feature = "receiver")]
 pub mod receiver;
+#[cfg(feature = "client")]
+pub mod reload;
 pub mod restore;
 #[cfg(feature = "client")]
 pub mod routes;
 pub mod schema;
 #[cfg(all(feature = "receiver", feature = "client"))]
 pub mod send;
+#[cfg(feature = "client")]
+pub mod sources;
 #[cfg(feature = "client")]
 pub mod tail;
 #[cfg(feature = "torture")]
@@ -75,6 +79,10 @@ pub fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Quarantine(command) => quarantine::run(global, &command),
         #[cfg(feature = "client")]
         Command::Routes(command) => routes::run(global, &command),
+        #[cfg(feature = "client")]
+        Command::Sources(command) => sources::run(global, &command),
+        #[cfg(feature = "client")]
+        Command::Reload(args) => reload::run(global, &args),
         #[cfg(feature = "client")]
         Command::Undelivered(args) => undelivered::run(global, &args),
         #[cfg(feature = "client")]

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use anyhow::Context;
 use creel_common::config::{Config, Role, Token};
 use creel_common::engine::EngineError;
+use creel_common::log::Actor;
 use creel_common::log::local::LocalLog;
 use creel_common::secret::SecretRef;
 use creel_common::time::{Clock, SystemClock};
-use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
+use creel_receiver::{Listeners, LogParts, Prepared, Receiver, Reload, Surroundings};
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::{DISK, usage};
@@ -19,14 +20,15 @@ use crate::rundir::{Addresses, RunDir, word, write_json};
 use crate::settings::Global;
 use crate::sockets::Handed;
 use crate::standing::{self, Watcher};
-use crate::stop;
+use crate::stop::{self, Hangup, Hangups};
 
 /// Receive, verify and keep deliveries, and lend them to workers
 ///
 /// One process that owns the log: senders connect to its public listener, workers and operators
 /// to the private one. SIGTERM: it takes nothing more, finishes what it has begun, and ends with
 /// 0. Ends with 74 when the disk failed: nothing is acknowledged after a failed sync, and starting
-/// again on the same disk needs a look first.
+/// again on the same disk needs a look first. SIGHUP: it reads configuration and secrets again, checks
+/// them as at a start, and takes them over without a pause, or keeps those it has; see `creel reload`.
 ///
 /// Takes listening sockets from a service manager (LISTEN_FDS), tells it when deliveries are
 /// acknowledged and how it stands (NOTIFY_SOCKET), and keeps its watchdog quiet while the threads of
@@ -68,7 +70,11 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         .context("cannot start the runtime")?
         .block_on(async {
             let stop = stop::token()?;
+            let hangups = Hangups::listen()?;
             let supervised = lifeline.is_some();
+            let told = lifeline.clone();
+            let reload = reload(global, &run, (&config, &prepared), &log, &clock, told);
+            tokio::spawn(hear(hangups, reload.clone(), stop.clone()));
             let listeners = listeners(&config, lifeline.as_ref(), handed)?;
             tell(&run, args, &listeners)?;
             let watcher = watcher(lifeline, &stop)?;
@@ -81,6 +87,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 listeners,
                 clock,
                 version: VERSION.to_owned(),
+                reload,
                 stop,
             };
             receiver.run().await.context("a listener failed")?;
@@ -105,22 +112,73 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
 /// # Errors
 /// Wrong usage, with all problems at once.
 pub fn prepare(global: &Global, run: &RunDir) -> anyhow::Result<(Config, Prepared)> {
+    let config = read(global, run)?;
+    let registry = crate::sources::registry(&config)?;
+    let prepared = Prepared::new(&config, &registry, VERSION)
+        .map_err(|problems| usage(problems.to_string()))?;
+    let without = config.without_valid_secret(SystemClock::default().wall());
+    let all = [&config.warnings, &without].into_iter();
+    for warning in all.chain(&prepared.warnings).flatten() {
+        tracing::warn!(setting = warning.path, "{}", warning.message);
+    }
+    Ok((config, prepared))
+}
+
+/// The configuration with tokens.
+fn read(global: &Global, run: &RunDir) -> anyhow::Result<Config> {
     let mut config = global.load()?;
     if config.receiver.tokens.is_empty() {
         run.prepare()?;
         config.receiver.tokens = own_tokens(run);
     }
-    let registry = crate::sources::registry(&config)?;
-    let prepared = Prepared::new(&config, &registry, VERSION)
-        .map_err(|problems| usage(problems.to_string()))?;
-    for warning in config
-        .warnings
-        .iter()
-        .chain(prepared.warnings.iter().flatten())
-    {
-        tracing::warn!(setting = warning.path, "{}", warning.message);
+    Ok(config)
+}
+
+/// What takes another configuration over while the receiver runs; `creel up` is told of it.
+pub fn reload(
+    global: &Global,
+    run: &RunDir,
+    (config, prepared): (&Config, &Prepared),
+    log: &Arc<LocalLog>,
+    clock: &Arc<dyn Clock>,
+    up: Option<Lifeline>,
+) -> Arc<Reload> {
+    let (global, run) = (global.clone(), run.clone());
+    let around = Surroundings {
+        read: Box::new(move || {
+            let config = read(&global, &run).map_err(|error| format!("{error:#}"))?;
+            let registry =
+                crate::sources::registry(&config).map_err(|error| format!("{error:#}"))?;
+            Ok((config, registry))
+        }),
+        told: Box::new(move |taken_over| {
+            if let Some(up) = &up {
+                up.say(match taken_over {
+                    true => Word::Reloaded,
+                    false => Word::Kept,
+                });
+            }
+        }),
+        clock: clock.clone(),
+    };
+    Reload::new(prepared, config.clone(), log.clone(), around)
+}
+
+/// Reloads at every SIGHUP; stops when the terminal was closed.
+async fn hear(mut hangups: Hangups, reload: Arc<Reload>, stop: CancellationToken) {
+    while let Some(hangup) = stop.run_until_cancelled(hangups.heard()).await {
+        match hangup {
+            Hangup::TerminalGone => stop.cancel(),
+            Hangup::Asked => {
+                let actor = Actor {
+                    who: "SIGHUP".into(),
+                    why: None,
+                };
+                // a refusal is told by the reload itself
+                let _ = reload.run(actor).await;
+            }
+        }
     }
-    Ok((config, prepared))
 }
 
 fn own_tokens(run: &RunDir) -> Vec<Token> {

@@ -95,9 +95,10 @@ pub fn verifier(config: &Config, source: &Source) -> anyhow::Result<Verifier> {
     let registry = crate::sources::registry(config)?;
     let pack = pack(&registry, &source.provider)?;
     let mut secrets = Vec::new();
-    for reference in &source.secrets {
+    for secret in &source.secrets {
         secrets.push(
-            reference
+            secret
+                .from
                 .resolve()
                 .map_err(|error| usage(error.to_string()))?,
         );

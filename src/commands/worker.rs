@@ -10,6 +10,7 @@ use creel_common::secret::Secret;
 use creel_common::time::SystemClock;
 use creel_worker::{Settings, SetupError, Worker};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::commands::connect::base_url;
 use crate::failure::usage;
@@ -17,13 +18,15 @@ use crate::lifeline::{Lifeline, Word};
 use crate::notices::Notices;
 use crate::rundir::RunDir;
 use crate::settings::Global;
-use crate::stop;
+use crate::stop::{self, Hangup, Hangups};
 
 /// Lease deliveries from receivers and load them into destinations
 ///
 /// A worker has no state: any number of them may run, here or on other machines, and come and go.
 /// What a worker held when it died is leased again when its leases end. SIGTERM: it leases no
-/// more, finishes or gives back what it holds, and ends with 0.
+/// more, finishes or gives back what it holds, and ends with 0. SIGHUP: it reads configuration and
+/// secrets again and goes on with them at once, while what it holds is finished or given back as
+/// before; with a configuration that has problems it goes on as it was.
 ///
 /// The token is worker.token of the configuration, or CREEL_TOKEN, or the one in the run directory.
 #[derive(Debug, clap::Args)]
@@ -49,41 +52,113 @@ pub struct Args {
 
 /// Works until told to stop.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
-    let config = global.load()?;
-    let run = global.run_dir();
+    let kit = Kit {
+        global,
+        args,
+        run: global.run_dir(),
+    };
+    // what is wrong is told before anything is started
+    let plan = kit.plan()?;
     let lifeline = args
         .supervised
         .then(Lifeline::of_this_process)
         .transpose()?;
-    let token = token(&config, &run)?;
-    let settings = Settings {
-        name: args.name.clone().unwrap_or_else(own_name),
-        concurrency: config.worker.concurrency,
-        drain_timeout: config.worker.drain_timeout,
-        routes: args.routes.clone(),
-    };
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?
         .block_on(async {
-            let mut logs: Vec<Arc<dyn Work>> = Vec::new();
-            for url in receivers(&config, &run, args)? {
-                let log = RemoteLog::new(&url, token.clone())
-                    .map_err(|error| usage(error.to_string()))?;
-                logs.push(Arc::new(log));
-            }
             let stop = stop::token()?;
-            let clock = Arc::new(SystemClock::default());
-            let worker = Worker::new(logs, &config, &settings, clock).map_err(wrong)?;
+            let hangups = Hangups::listen()?;
+            let first = plan.worker()?;
             if let Some(lifeline) = &lifeline {
                 stop::with_parent(lifeline.clone(), stop.clone())?;
             }
-            let standing = tokio::spawn(report(worker.leasing(), lifeline, stop.clone()));
-            worker.run(stop).await;
+            let standing = tokio::spawn(report(first.leasing(), lifeline, stop.clone()));
+            kit.work(first, hangups, stop).await;
             let _ = standing.await;
             Ok(())
         })
+}
+
+/// What workers are made of, now and at a reload.
+struct Kit<'a> {
+    global: &'a Global,
+    args: &'a Args,
+    run: RunDir,
+}
+
+/// One configuration's worker, before it opens anything.
+struct Plan {
+    config: Config,
+    settings: Settings,
+    token: Secret,
+    receivers: Vec<String>,
+}
+
+impl Kit<'_> {
+    /// Reads the configuration and the token.
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let config = self.global.load()?;
+        let settings = Settings {
+            name: self.args.name.clone().unwrap_or_else(own_name),
+            concurrency: config.worker.concurrency,
+            drain_timeout: config.worker.drain_timeout,
+            routes: self.args.routes.clone(),
+        };
+        Ok(Plan {
+            token: token(&config, &self.run)?,
+            receivers: receivers(&config, &self.run, self.args)?,
+            settings,
+            config,
+        })
+    }
+
+    /// Works until the stop. At a SIGHUP a worker of the configuration of now takes over, and the one
+    /// before finishes or gives back what it holds beside it.
+    async fn work(&self, first: Worker, mut hangups: Hangups, stop: CancellationToken) {
+        let mut workers = TaskTracker::new();
+        let mut retire = begin(first, &mut workers, &stop);
+        while let Some(hangup) = stop.run_until_cancelled(hangups.heard()).await {
+            if hangup == Hangup::TerminalGone {
+                stop.cancel();
+                continue;
+            }
+            match self.plan().and_then(|plan| plan.worker()) {
+                Ok(next) => {
+                    let last = std::mem::replace(&mut retire, begin(next, &mut workers, &stop));
+                    last.cancel();
+                    tracing::info!("SIGHUP: the configuration was reloaded");
+                }
+                Err(error) => tracing::error!(
+                    "SIGHUP: nothing is changed, for the configuration has problems: {error:#}"
+                ),
+            }
+        }
+        workers.close();
+        workers.wait().await;
+    }
+}
+
+/// Has a worker work until the stop, or until it is retired.
+fn begin(worker: Worker, workers: &mut TaskTracker, stop: &CancellationToken) -> CancellationToken {
+    let until = stop.child_token();
+    workers.spawn(worker.run(until.clone()));
+    until
+}
+
+impl Plan {
+    /// Opens the destinations.
+    fn worker(&self) -> anyhow::Result<Worker> {
+        let mut logs: Vec<Arc<dyn Work>> = Vec::new();
+        for url in &self.receivers {
+            let log = RemoteLog::new(url, self.token.clone())
+                .map_err(|error| usage(error.to_string()))?;
+            logs.push(Arc::new(log));
+        }
+        let clock = Arc::new(SystemClock::default());
+        Worker::new(logs, &self.config, &self.settings, clock).map_err(wrong)
+    }
 }
 
 /// Says to whoever watches over this worker when it leases, and when it stops.

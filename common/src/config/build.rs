@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::check::route_name;
-use super::problems::{Origin, Problems};
+use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
     Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
-    Source, Start, Token, Worker,
+    Source, Start, Token, Worker, fixed, keys,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -18,7 +18,7 @@ use crate::secret::SecretRef;
 const BALLAST_BYTES: u64 = 64 << 20;
 
 /// The whole configuration. Only for a file in which no error was found.
-pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Problems) -> Config {
+pub fn build(file: &Fields, path: &Path, origin: Origin, warnings: Problems) -> Config {
     let receiver = receiver(&file.get("receiver"));
     Config {
         path: path.to_owned(),
@@ -28,7 +28,9 @@ pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Pr
         },
         quarantine: quarantine(&file.get("quarantine"), &file.get("log")),
         worker: worker(&file.get("worker"), receiver.private),
-        sources: each(file, "sources", source),
+        sources: each(file, "sources", |name, fields| {
+            source(name, fields, directory_of(path))
+        }),
         destinations: each(file, "destinations", destination),
         routes: file
             .get::<Vec<Fields>>("routes")
@@ -36,6 +38,7 @@ pub fn build(file: &Fields, path: &std::path::Path, origin: Origin, warnings: Pr
             .map(route)
             .collect(),
         receiver,
+        fixed: fixed::Fixed::of(file),
         origin,
         warnings,
     }
@@ -152,7 +155,7 @@ fn worker(fields: &Fields, private: SocketAddr) -> Worker {
     }
 }
 
-fn source(name: &str, fields: &Fields) -> Source {
+fn source(name: &str, fields: &Fields, directory: &Path) -> Source {
     let dedupe: Fields = fields.get("dedupe");
     Source {
         name: name.to_owned(),
@@ -160,12 +163,13 @@ fn source(name: &str, fields: &Fields) -> Source {
         secrets: fields
             .get::<Vec<Fields>>("secrets")
             .iter()
-            .map(secret)
+            .map(|fields| keys::build(fields, secret(fields), directory))
             .collect(),
         options: fields.get("options"),
         public_url: fields.opt("public_url"),
         tolerance: fields.opt("tolerance"),
         body_max: fields.opt("body_max"),
+        content_types: fields.opt("content_types").unwrap_or_default(),
         quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::build;
+use super::keys;
 use super::known::{Known, ProviderFacts};
 use super::places::{Places, join};
 use super::problems::{About, Finding};
@@ -20,11 +21,12 @@ const COMMIT_BYTES: u64 = 8 << 20;
 const STEP_BYTES: u64 = 32 << 20;
 
 /// Everything that is wrong with the file beyond its single values.
-pub fn check(file: &Fields, places: &Places, known: &Known) -> Vec<Finding> {
+pub fn check(file: &Fields, places: &Places, known: &Known, directory: &Path) -> Vec<Finding> {
     let mut check = Check {
         file,
         places,
         known,
+        directory,
         sources: named(file, "sources"),
         destinations: named(file, "destinations"),
         routes: file.opt("routes").unwrap_or_default(),
@@ -60,6 +62,7 @@ struct Check<'a> {
     file: &'a Fields,
     places: &'a Places,
     known: &'a Known,
+    directory: &'a Path,
     sources: BTreeMap<String, Fields>,
     destinations: BTreeMap<String, Fields>,
     routes: Vec<Fields>,
@@ -232,6 +235,8 @@ impl Check<'_> {
             if let Some(provider) = source.opt::<String>("provider") {
                 self.provider(source, &provider);
             }
+            self.findings
+                .extend(keys::check(source, self.places, self.directory));
         }
         self.sources = sources;
     }

@@ -84,6 +84,10 @@ impl Writer<'_> {
             Shape::Address => json!({ "type": "string", "pattern": "^.+:[0-9]+$" }),
             Shape::Network => json!({ "type": "string", "pattern": "^[0-9a-fA-F.:]+(/[0-9]+)?$" }),
             Shape::Url => json!({ "type": "string", "pattern": "^https?://[^?#@]+$" }),
+            Shape::MediaType => {
+                json!({ "type": "string", "pattern": "^[A-Za-z0-9!#$&^_.+-]+/[A-Za-z0-9!#$&^_.+-]+$" })
+            }
+            Shape::Time => json!({ "type": "string", "format": "date-time" }),
             Shape::Choice(words) => json!({ "enum": words }),
             Shape::Duration(min, max) => json!({
                 "type": "string",

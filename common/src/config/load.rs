@@ -45,7 +45,7 @@ pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems>
     if !broken.is_empty() {
         return Err(syntax(&origin, &broken, findings));
     }
-    findings.extend(check::check(&file, &places, known));
+    findings.extend(check::check(&file, &places, known, directory_of(path)));
     let problems = origin.locate(findings);
     if problems.has_errors() {
         return Err(problems);

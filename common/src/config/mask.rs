@@ -20,7 +20,7 @@ const TELLING: [&str; 8] = [
 ];
 
 /// Keys that stand beside a secret and are none.
-const HARMLESS: [&str; 3] = ["file", "role", "name"];
+const HARMLESS: [&str; 6] = ["file", "role", "name", "id", "not_before", "not_after"];
 
 /// The text with every suspicious value replaced by as many `*`: all other places stay the same.
 ///

@@ -7,7 +7,9 @@
 mod build;
 mod check;
 mod excerpts;
+mod fixed;
 mod json_schema;
+mod keys;
 mod known;
 mod load;
 mod mask;
@@ -32,7 +34,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::retry::RetryPolicy;
-use crate::secret::SecretRef;
+use crate::secret::{SecretRef, Window};
 
 pub use json_schema::schema;
 pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
@@ -63,6 +65,8 @@ pub struct Config {
     pub destinations: BTreeMap<String, Destination>,
     /// Routes in order of the file; names are unique.
     pub routes: Vec<Route>,
+    /// What a running receiver cannot take over: see [`Config::needs_restart`].
+    fixed: fixed::Fixed,
     /// Where each setting stands in the file, for what is found wrong later.
     pub origin: Origin,
     /// What should be known and prevents nothing.
@@ -196,14 +200,14 @@ pub struct Worker {
 }
 
 /// `[sources.NAME]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Source {
     /// Its name: the last part of its path.
     pub name: String,
     /// The provider pack.
     pub provider: String,
-    /// Active secrets; any of them may have signed.
-    pub secrets: Vec<SecretRef>,
+    /// Any that is valid when a request arrives may have signed it.
+    pub secrets: Vec<SourceSecret>,
     /// Settings of the pack (`param:` in its pipelines).
     pub options: BTreeMap<String, String>,
     /// Overrides the receiver's `public_url` for this source: the whole URL up to the path.
@@ -212,12 +216,25 @@ pub struct Source {
     pub tolerance: Option<Duration>,
     /// Overrides the pack's largest body.
     pub body_max: Option<u64>,
+    /// Media types of bodies that are taken, in lower case; empty means any.
+    pub content_types: Vec<String>,
     /// Most bytes of its deliveries that are kept.
     pub quota_bytes: Option<u64>,
     /// For how long repeats are recognised. Default 72 h; zero switches it off.
     pub dedupe_window: Duration,
     /// A pipeline that names the idempotency key, where the pack has none.
     pub idempotency_key: Option<String>,
+}
+
+/// One of a source's secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceSecret {
+    /// Its name for people; unique among those of its source.
+    pub id: String,
+    /// Where it is.
+    pub from: SecretRef,
+    /// When it is valid.
+    pub window: Window,
 }
 
 /// `[destinations.NAME]`
@@ -232,7 +249,7 @@ pub struct Destination {
 }
 
 /// `[[routes]]`
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Route {
     /// Its identity: cursor, pause and leases refer to it. Default `<source>-<destination>`.
     pub name: String,

@@ -8,11 +8,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use super::places::join;
+use crate::time::Timestamp;
 
 /// A value of the right shape.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// `Text`, `Name`, `EnvVar`, `Url`, `Choice`, `Provider`, `Kind`
+    /// `Text`, `Name`, `EnvVar`, `Url`, `MediaType`, `Choice`, `Provider`, `Kind`
     Text(String),
     /// `Path`, resolved
     Path(PathBuf),
@@ -22,6 +23,8 @@ pub enum Value {
     Network(IpNet),
     /// `Duration`
     Duration(Duration),
+    /// `Time`
+    Time(Timestamp),
     /// `Size`, `Count`
     Whole(u64),
     /// `Factor`, `Rate`
@@ -37,7 +40,7 @@ pub enum Value {
 }
 
 /// A section that was read: what was given and understood, and the defaults of what was not given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fields {
     /// Where it stands, such as `routes[2]`.
     pub path: String,
@@ -89,6 +92,7 @@ from_value! {
     Address => SocketAddr,
     Network => IpNet,
     Duration => Duration,
+    Time => Timestamp,
     Whole => u64,
     Whole => u32,
     Whole => usize,

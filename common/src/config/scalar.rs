@@ -7,9 +7,9 @@ use toml::de::{DeInteger, DeValue};
 use url::Url;
 
 use super::raw::Value;
-use super::schema::{NAME_MAX, Section, Shape, TEXT_MAX, is_env_var, is_name};
+use super::schema::{NAME_MAX, Section, Shape, TEXT_MAX, is_env_var, is_media_type, is_name};
 use super::suggest::{hint, quoted};
-use super::units::{parse_duration, parse_rate, parse_size, show_duration, show_size};
+use super::units::{parse_duration, parse_rate, parse_size, parse_time, show_duration, show_size};
 
 /// A value without parts. The message says what was expected.
 pub fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
@@ -20,6 +20,13 @@ pub fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
         (Shape::Name, DeValue::String(typed)) => name(typed).map(Value::Text),
         (Shape::EnvVar, DeValue::String(typed)) => env_var(typed).map(Value::Text),
         (Shape::Url, DeValue::String(typed)) => url(typed).map(Value::Text),
+        (Shape::MediaType, DeValue::String(typed)) => media_type(typed).map(Value::Text),
+        (Shape::Time, DeValue::String(typed)) => parse_time(typed)
+            .ok_or_else(|| unit_missing(TIME, typed))
+            .map(Value::Time),
+        (Shape::Time, DeValue::Datetime(typed)) => parse_time(&typed.to_string())
+            .ok_or_else(|| expected(TIME, value))
+            .map(Value::Time),
         (Shape::Choice(words), DeValue::String(typed)) => choice(typed, words).map(Value::Text),
         (Shape::Address, DeValue::String(typed)) => address(typed).map(Value::Address),
         (Shape::Network, DeValue::String(typed)) => network(typed).map(Value::Network),
@@ -48,6 +55,9 @@ pub fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
         _ => Err(expected(wanted(shape), value)),
     }
 }
+
+/// What a time looks like, in words.
+const TIME: &str = "a time with its offset such as \"2026-11-23T17:00:00Z\"";
 
 pub fn text(typed: &str) -> Result<String, String> {
     match typed {
@@ -101,6 +111,17 @@ fn url(typed: &str) -> Result<String, String> {
             wrong("has white space")
         }
         _ => Ok(typed.trim_end_matches('/').to_owned()),
+    }
+}
+
+fn media_type(typed: &str) -> Result<String, String> {
+    let lower = typed.to_ascii_lowercase();
+    match is_media_type(&lower) {
+        true => Ok(lower),
+        false => Err(unit_missing(
+            "a media type without parameters such as \"application/json\"",
+            typed,
+        )),
     }
 }
 
@@ -210,6 +231,8 @@ fn wanted(shape: Shape) -> &'static str {
         Shape::Address => "an address such as \"127.0.0.1:8080\"",
         Shape::Network => "a network such as \"10.0.0.0/8\"",
         Shape::Url => "a URL in quotes",
+        Shape::MediaType => "a media type in quotes",
+        Shape::Time => TIME,
         Shape::Choice(_) => "a word in quotes",
         Shape::Duration(..) => "a duration with its unit, such as \"7d\" or \"250ms\"",
         Shape::Size(..) => "a size with its unit, such as \"1GiB\"",

@@ -63,6 +63,10 @@ pub enum Shape {
     Network,
     /// An http or https URL without user, query and fragment.
     Url,
+    /// A moment with its offset from UTC, as RFC 3339 writes it.
+    Time,
+    /// `type/subtype`, without parameters.
+    MediaType,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// With a unit: `7d`, `1h30m`, `250ms`.
@@ -111,6 +115,17 @@ pub fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len())
         && part(text.as_bytes()[0])
         && text.bytes().all(|b| part(b) || b"._-".contains(&b))
+}
+
+/// Whether `text` is a media type without parameters, in lower case.
+pub fn is_media_type(text: &str) -> bool {
+    let part = |part: &str| {
+        let fits =
+            |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"!#$&^_.+-".contains(&b);
+        (1..=127).contains(&part.len()) && part.bytes().all(fits)
+    };
+    text.split_once('/')
+        .is_some_and(|(kind, subtype)| part(kind) && part(subtype))
 }
 
 /// Whether `text` can be the name of an environment variable.

@@ -44,7 +44,7 @@ impl Config {
         for (name, source) in &self.sources {
             let path = join(&join("sources", name), "secrets");
             let found = source.secrets.iter().enumerate();
-            let found = found.filter_map(|(i, secret)| look.up(secret, item_of(&path, i)));
+            let found = found.filter_map(|(i, secret)| look.up(&secret.from, item_of(&path, i)));
             secrets.insert(name.clone(), found.collect());
         }
         look.finish(self, secrets)

@@ -40,6 +40,13 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// What a running receiver takes over from a changed file besides sources and routes: everything else
+/// outside of [`ELSEWHERE`] needs a restart.
+pub const RELOADED: [&str; 2] = ["receiver.public_url", "receiver.tokens"];
+
+/// Sections that a receiver does not live by: workers do.
+pub const ELSEWHERE: [&str; 1] = ["worker"];
+
 /// The whole file.
 pub static FILE: Section = section(
     "creel.toml",
@@ -232,6 +239,46 @@ pub static SECRET: Section = Section {
     one_of: &["env", "file"],
 };
 
+/// One of `[sources.NAME] secrets`.
+pub static SOURCE_SECRET: Section = Section {
+    title: "sources.NAME.secrets[]",
+    doc: "A secret of a source, and when it is valid.",
+    keys: &[
+        key(
+            "env",
+            Shape::EnvVar,
+            Means("`file` is given"),
+            "The environment variable that holds it.",
+        ),
+        key(
+            "file",
+            Shape::Path,
+            Means("`env` is given"),
+            "The file that holds it; one newline at its end is not part of it.",
+        ),
+        key(
+            "id",
+            Shape::Name,
+            Means("the variable or the path, as typed"),
+            "Its name in metrics, log lines and `creel sources`; its uses are counted by it.",
+        ),
+        key(
+            "not_before",
+            Shape::Time,
+            Means("always was"),
+            "Requests that arrive before are not verified with it.",
+        ),
+        key(
+            "not_after",
+            Shape::Time,
+            Means("always will be"),
+            "Requests that arrive then or later are not verified with it.",
+        ),
+    ],
+    others: None,
+    one_of: &["env", "file"],
+};
+
 /// `[log]`
 pub static LOG: Section = section(
     "[log]",
@@ -413,9 +460,9 @@ pub static SOURCE: Section = section(
         ),
         key(
             "secrets",
-            Shape::List(&Shape::Secret(&SECRET), 32),
+            Shape::List(&Shape::Secret(&SOURCE_SECRET), 32),
             Default("[]"),
-            "Active secrets; any of them may have signed.",
+            "Its secrets; any that is valid when a request arrives may have signed it.",
         ),
         key(
             "options",
@@ -440,6 +487,12 @@ pub static SOURCE: Section = section(
             Shape::Size(1, GIB),
             Means("the pack's"),
             "The largest body that is taken.",
+        ),
+        key(
+            "content_types",
+            Shape::OneOrMore(&Shape::MediaType, 100),
+            Means("any"),
+            "Media types of bodies that are taken; others are refused with 415.",
         ),
         key(
             "quota",

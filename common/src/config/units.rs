@@ -1,6 +1,8 @@
-//! Durations, sizes and rates as people type them: always with a unit.
+//! Durations, sizes, rates and times as people type them: always with a unit, or an offset.
 
 use std::time::Duration;
+
+use crate::time::Timestamp;
 
 const DURATION_UNITS: [(&str, u64); 6] = [
     ("w", 7 * 24 * 3_600_000),
@@ -101,6 +103,12 @@ pub fn parse_rate(text: &str) -> Option<f64> {
     number.is_finite().then_some(number / seconds)
 }
 
+/// Reads `2026-11-23T17:00:00Z` or the same with another offset; `None` without one, and before 1970.
+pub fn parse_time(text: &str) -> Option<Timestamp> {
+    let read: jiff::Timestamp = text.parse().ok()?;
+    u64::try_from(read.as_millisecond()).ok().map(Timestamp)
+}
+
 fn leading_number(text: &str) -> Option<(u64, &str)> {
     let digits = text
         .find(|c: char| !c.is_ascii_digit())
@@ -165,6 +173,22 @@ mod tests {
         assert_eq!(parse_rate("1800/h"), Some(0.5));
         for text in ["100", "/s", "-1/s", "inf/s", "NaN/s", "1/d", "1e999/s"] {
             assert_eq!(parse_rate(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_time_has_its_offset() {
+        let read = |text| parse_time(text).map(Timestamp::millis);
+        assert_eq!(read("1970-01-01T00:00:01Z"), Some(1000));
+        assert_eq!(read("1970-01-01T01:00:01.5+01:00"), Some(1500));
+        for text in [
+            "",
+            "2026-11-23",
+            "2026-11-23T17:00:00",
+            "1969-12-31T23:59:59Z",
+            "1h",
+        ] {
+            assert_eq!(parse_time(text), None, "{text:?}");
         }
     }
 

@@ -27,7 +27,7 @@ pub struct Gate {
     look_again_bytes: u64,
     /// Bounds of the log that are reached.
     reached: RwLock<Vec<Reached>>,
-    quotas: HashMap<Arc<str>, Quota>,
+    quotas: RwLock<Quotas>,
     /// Held from a look at the room to what follows from it: whoever looked last decides last.
     looking: Mutex<()>,
     /// The same for quotas.
@@ -41,26 +41,32 @@ pub struct Gate {
     short_of_quota: AtomicBool,
 }
 
+type Quotas = HashMap<Arc<str>, Quota>;
+
 struct Quota {
     limit_bytes: u64,
     is_reached: AtomicBool,
 }
 
+impl Quota {
+    fn new(limit_bytes: u64, is_reached: bool) -> Self {
+        Self {
+            limit_bytes,
+            is_reached: AtomicBool::new(is_reached),
+        }
+    }
+}
+
 impl Gate {
     /// A gate that keeps the log on an engine within bounds.
-    pub fn new(engine: Arc<dyn Engine>, bounds: Bounds, account: Arc<Account>) -> Self {
+    pub fn new(engine: Arc<dyn Engine>, mut bounds: Bounds, account: Arc<Account>) -> Self {
         let of_reserve = match bounds.reserve_bytes {
             0 => LOOK_AGAIN_BYTES,
             reserve => reserve / LOOK_AGAIN_OF_RESERVE,
         };
         let of_max = bounds.max_bytes.map(|max| max / LOOK_AGAIN_OF_MAX);
-        let quota = |(source, limit_bytes): &(Arc<str>, u64)| {
-            let quota = Quota {
-                limit_bytes: *limit_bytes,
-                is_reached: AtomicBool::new(false),
-            };
-            (source.clone(), quota)
-        };
+        let quotas = std::mem::take(&mut bounds.quotas).into_iter();
+        let quotas = quotas.map(|(source, limit)| (source, Quota::new(limit, false)));
         let gate = Self {
             engine,
             account,
@@ -68,7 +74,7 @@ impl Gate {
                 .min(of_reserve)
                 .min(of_max.unwrap_or(u64::MAX)),
             reached: RwLock::default(),
-            quotas: bounds.quotas.iter().map(quota).collect(),
+            quotas: RwLock::new(quotas.collect()),
             bounds,
             looking: Mutex::new(()),
             judging: Mutex::new(()),
@@ -110,7 +116,12 @@ impl Gate {
     }
 
     fn quota_reached(&self, source: &str) -> Option<Reached> {
-        let (source, quota) = self.quotas.get_key_value(source)?;
+        let quotas = self.quotas.read();
+        self.quota_of(&quotas, source)
+    }
+
+    fn quota_of(&self, quotas: &Quotas, source: &str) -> Option<Reached> {
+        let (source, quota) = quotas.get_key_value(source)?;
         if !quota.is_reached.load(Ordering::Acquire) {
             return None;
         }
@@ -135,19 +146,45 @@ impl Gate {
     /// All bounds that are reached, those of sources too.
     pub fn reached(&self) -> Vec<Reached> {
         let mut all = self.reached.read().clone();
-        let mut quotas: Vec<Reached> = self
-            .quotas
+        let quotas = self.quotas.read();
+        let mut reached: Vec<Reached> = quotas
             .keys()
-            .filter_map(|source| self.quota_reached(source))
+            .filter_map(|source| self.quota_of(&quotas, source))
             .collect();
-        quotas.sort_unstable_by(|a, b| a.bound.source().cmp(&b.bound.source()));
-        all.extend(quotas);
+        reached.sort_unstable_by(|a, b| a.bound.source().cmp(&b.bound.source()));
+        all.extend(reached);
         all
     }
 
     /// All bounds that are set.
     pub fn bounds(&self) -> Vec<(Bound, u64)> {
-        self.bounds.all()
+        let mut all = self.bounds.all();
+        let quotas = self.quotas.read();
+        let mut of_sources: Vec<(Bound, u64)> = quotas
+            .iter()
+            .map(|(source, quota)| (Bound::Quota(source.clone()), quota.limit_bytes))
+            .collect();
+        of_sources.sort_unstable_by(|(a, _), (b, _)| a.source().cmp(&b.source()));
+        all.extend(of_sources);
+        all
+    }
+
+    /// Keeps sources within these quotas from now on, and within no others.
+    pub fn set_quotas(&self, quotas: Vec<(Arc<str>, u64)>) {
+        {
+            let mut known = self.quotas.write();
+            let was_reached = |source: &str| {
+                let known: Option<&Quota> = known.get(source);
+                known.is_some_and(|quota| quota.is_reached.load(Ordering::Acquire))
+            };
+            let new = quotas.into_iter().map(|(source, limit)| {
+                let quota = Quota::new(limit, was_reached(&source));
+                (source, quota)
+            });
+            let new = new.collect();
+            *known = new;
+        }
+        self.judge_quotas();
     }
 
     /// What is kept of each source.
@@ -172,7 +209,7 @@ impl Gate {
         Shortage {
             of_disk: self.short_of_disk.load(Ordering::Acquire),
             of_max: self.short_of_max.load(Ordering::Acquire),
-            of_quotas: self.quotas.iter().filter_map(short).collect(),
+            of_quotas: self.quotas.read().iter().filter_map(short).collect(),
             account: self.account.clone(),
         }
     }
@@ -193,9 +230,10 @@ impl Gate {
         for (first, block) in blocks {
             let sources: Vec<Arc<str>> = block.iter().map(|(source, _)| source.clone()).collect();
             is_time |= self.account.committed(first, block);
+            let known = self.quotas.read();
             let quotas = sources
                 .iter()
-                .filter_map(|source| self.quotas.get_key_value(source));
+                .filter_map(|source| known.get_key_value(source));
             for (source, quota) in quotas {
                 if self.judge(source, quota) {
                     self.short_of_quota.store(true, Ordering::Release);
@@ -233,7 +271,7 @@ impl Gate {
 
     fn judge_quotas(&self) {
         let mut any_short = false;
-        for (source, quota) in &self.quotas {
+        for (source, quota) in self.quotas.read().iter() {
             any_short |= self.judge(source, quota);
         }
         self.short_of_quota.store(any_short, Ordering::Release);

@@ -13,6 +13,7 @@ pub mod breaker;
 mod carry;
 pub mod codec;
 mod committer;
+mod configure;
 pub mod cursor;
 pub mod decide;
 mod desk;
@@ -36,9 +37,11 @@ pub mod shelf;
 pub mod spans;
 pub(crate) mod state;
 pub mod steady;
+mod uses;
 pub mod wire;
 
 pub use self::backup::{BackupOrder, BackupStatus};
+pub use self::uses::SecretUse;
 #[cfg(feature = "fuzzing")]
 pub(crate) use attempts::read as read_attempts;
 

@@ -263,17 +263,11 @@ pub fn open_lanes(
     for (name, record, mut place) in known {
         operate::finish_rewind(engine, &name, &mut place)?;
         let route = configured.remove(name.as_str());
-        if let Some(moved) = route.filter(|route| route.source != record.source) {
-            return Err(EngineError::Unusable(format!(
-                "route `{name}` was of source `{}` and is now of `{}`: a route's name is its identity; give it another name",
-                record.source, moved.source
-            )));
+        if let Some(moved) = route.and_then(|route| moved(&record, route)) {
+            return Err(EngineError::Unusable(moved));
         }
         if route.is_none() {
-            tracing::warn!(
-                route = name,
-                "this route is not configured any more; its cursor is kept until it is forgotten or renamed"
-            );
+            tell_left(&name);
         }
         lanes.push(Lane::new(
             &name,
@@ -302,6 +296,24 @@ pub fn open_lanes(
     Ok(lanes)
 }
 
+/// Why a route cannot be that of a record, if its source is another one.
+pub fn moved(record: &RouteRecord, route: &config::Route) -> Option<String> {
+    let (name, was, is) = (&route.name, &record.source, &route.source);
+    (was != is).then(|| {
+        format!(
+            "route `{name}` was of source `{was}` and is now of `{is}`: a route's name is its identity; give it another name"
+        )
+    })
+}
+
+/// Says that a route has left the configuration.
+pub fn tell_left(route: &str) {
+    tracing::warn!(
+        route,
+        "this route is not configured any more; its cursor is kept until it is forgotten or renamed"
+    );
+}
+
 /// Whether the log holds deliveries but the state store has forgotten that it ever was one. Then no
 /// route can know what it had delivered, and starting anew "now" would pass over what it had not.
 fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineError> {
@@ -320,7 +332,11 @@ fn state_was_lost(engine: &dyn Engine, shelf: &Shelf) -> Result<bool, EngineErro
     Ok(lost)
 }
 
-fn begin_lane(
+/// A lane for a route that has no cursor yet: it gets one, durably.
+///
+/// # Errors
+/// The engine's.
+pub fn begin_lane(
     engine: &dyn Engine,
     shelf: &Shelf,
     route: &config::Route,

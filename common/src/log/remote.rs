@@ -19,8 +19,9 @@ use url::Url;
 use super::wire::{
     ActCall, AttemptView, BackupOrderCall, ChosenCall, CountReply, DeadCall, DeadPage, ExtendReply,
     FRAMED, FoundPage, FoundView, LeaseCall, LogView, PROTOCOL, PROTOCOL_HEADER, PromoteCall,
-    Promoted, QuarantineFind, QuarantinePage, QuarantineView, Refusal, RefusalKind, RenameCall,
-    Reverified, ReverifyCall, RewindCall, SeenView, SourceView, VisitView, WireError, find_pairs,
+    Promoted, QuarantineFind, QuarantinePage, QuarantineView, Refusal, RefusalKind, ReloadView,
+    RenameCall, Reverified, ReverifyCall, RewindCall, SeenView, SourceView, VisitView, WireError,
+    find_pairs,
 };
 use super::{
     Actor, Audit, BackupOrder, BackupStatus, Changed, DeadLetter, Find, Found, Lease, LeaseRequest,
@@ -177,6 +178,14 @@ impl RemoteLog {
     /// [`OperateError::NotFound`] when it did not arrive, or that the receiver is out of reach.
     pub async fn seen(&self) -> Result<SeenView, OperateError> {
         Ok(self.get("v1/doctor", &[]).await?)
+    }
+
+    /// Has the receiver read its configuration and secrets again.
+    ///
+    /// # Errors
+    /// [`OperateError::Invalid`] says everything that is wrong with it; the receiver goes on as before.
+    pub async fn reload(&self, actor: Actor) -> Result<ReloadView, OperateError> {
+        Ok(self.post("v1/reload", &ActCall::from(actor)).await?)
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {

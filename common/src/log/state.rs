@@ -6,6 +6,7 @@
 //! w route 0 due offset    WaitingRecord         in order of due time
 //! o route 0 offset        due                   to find a waiting entry by its offset
 //! d route 0 offset        DeadRecord
+//! k source 0 secret       SecretUse             how often it verified, and when last
 //! s source                below this offset the source is not unrouted
 //! m                       there since the log was made
 //! n                       Renaming              while a route is being renamed
@@ -72,6 +73,17 @@ pub struct DeadRecord {
     pub received_at: Timestamp,
     /// How often it was reprocessed.
     pub generation: u32,
+}
+
+/// How often a secret of a source has verified a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UseRecord {
+    /// How often.
+    pub count: u64,
+    /// When last.
+    pub last: Option<Timestamp>,
+    /// It is counted since.
+    pub since: Timestamp,
 }
 
 /// A rename of a route, from its first step to its last.
@@ -165,6 +177,29 @@ pub fn offset_left(key: &[u8]) -> Option<Offset> {
 /// Key of a source's routed floor.
 pub fn source_key(source: &str) -> Vec<u8> {
     key(b's', source)
+}
+
+/// Key of a [`UseRecord`].
+pub fn use_key(source: &str, secret: &str) -> Vec<u8> {
+    let mut key = placed(b'k', source, &[]);
+    key.extend_from_slice(secret.as_bytes());
+    key
+}
+
+/// How often the secrets of sources have verified, by source and secret.
+///
+/// # Errors
+/// The engine's.
+pub fn uses(engine: &dyn Engine) -> Result<Vec<(String, String, UseRecord)>, EngineError> {
+    let entries = engine.scan(b"k", &end_of(b'k'), usize::MAX)?;
+    // nothing depends on a count: one that cannot be read begins anew
+    let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+        let text = String::from_utf8_lossy(&key[1..]).into_owned();
+        let (source, secret) = text.split_once('\0')?;
+        let record = codec::from_slice(&value).ok()?;
+        Some((source.to_owned(), secret.to_owned(), record))
+    };
+    Ok(entries.into_iter().filter_map(read).collect())
 }
 
 /// Key of an audit record: numbers grow, keys shrink, so that the newest is found first.
@@ -360,6 +395,22 @@ mod tests {
         let other = waiting_key("a-b", Timestamp(1), 1);
         assert!(!(placed(b'w', "a", &[])..end_of_route(b'w', "a")).contains(&other));
         assert!(!(placed(b'w', "a.b", &[])..end_of_route(b'w', "a.b")).contains(&other));
+    }
+
+    #[test]
+    fn uses_of_secrets_read_back_by_source_and_secret() {
+        let settings = crate::engine::memory::MemorySettings::default();
+        let engine = crate::engine::memory::MemoryEngine::new(settings, 1);
+        let record = UseRecord {
+            count: 3,
+            last: Some(Timestamp(9)),
+            since: Timestamp(1),
+        };
+        let mut batch = StateBatch::default();
+        batch.put(use_key("gh", "a/b c"), encoded(&record));
+        engine.commit(&batch).unwrap();
+        let found = uses(&engine).unwrap();
+        assert_eq!(found, [("gh".to_owned(), "a/b c".to_owned(), record)]);
     }
 
     #[test]

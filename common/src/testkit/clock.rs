@@ -28,6 +28,11 @@ impl ManualClock {
         self.mono_ms.fetch_add(millis(by), Ordering::SeqCst);
     }
 
+    /// Somebody sets the wall clock.
+    pub fn set_wall(&self, to: Timestamp) {
+        self.wall_ms.store(to.millis(), Ordering::SeqCst);
+    }
+
     /// Somebody sets the wall clock forward.
     pub fn jump(&self, by: Duration) {
         self.wall_ms.fetch_add(millis(by), Ordering::SeqCst);

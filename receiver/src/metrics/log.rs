@@ -83,6 +83,9 @@ impl LogGauges {
     }
 
     fn set_bounds(&self, now: Now<'_>) {
+        // a quota that was taken away is not shown for ever
+        self.bounds.clear();
+        self.refusing.clear();
         for (bound, bytes) in now.bounds {
             let label = BoundLabel::from(bound);
             let is_reached = now.reached.iter().any(|reached| reached.bound == *bound);

@@ -38,6 +38,7 @@ use self::log::LogGauges;
 use self::quarantine::QuarantineGauges;
 use self::routes::RouteGauges;
 use crate::quarantine::SourceFacts;
+use crate::standing::{ReloadGauges, SecretGauges};
 
 /// Seconds: from a tenth of a millisecond to ten seconds.
 const LATENCY_SECONDS: [f64; 16] = [
@@ -76,6 +77,10 @@ pub struct Metrics {
     quarantine_dropped: Family<RefusedLabel, Counter>,
     body_bytes: Gauge,
     uptime: Seconds,
+    /// The secrets of sources.
+    pub secrets: SecretGauges,
+    /// The configuration.
+    pub reloads: ReloadGauges,
 }
 
 /// The counters of one source, held by it so that a request looks nothing up.
@@ -149,7 +154,11 @@ impl Metrics {
             quarantine_dropped: Family::default(),
             body_bytes: Gauge::default(),
             uptime: Seconds::default(),
+            secrets: SecretGauges::default(),
+            reloads: ReloadGauges::default(),
         };
+        metrics.secrets.register(&mut metrics.registry);
+        metrics.reloads.register(&mut metrics.registry);
         metrics.register_intake();
         metrics.register_log();
         metrics.dedupe.register(&mut metrics.registry);

@@ -1,5 +1,7 @@
 //! A request in quarantine as people see it: credentials as digests, and what it looks like.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use creel_common::delivery::Delivery;
@@ -9,7 +11,7 @@ use http::{HeaderMap, Method};
 use super::item::Item;
 use crate::forwarded::Origin;
 use crate::ingest::{self, Ingest, judge};
-use crate::sources::Source;
+use crate::sources::{Source, Sources};
 use crate::verify::{self, Diagnosis, Verdict};
 
 /// Bodies up to this size are looked into in lists.
@@ -19,6 +21,8 @@ const LOOKED_INTO_BYTES: usize = 1 << 20;
 /// time of its arrival.
 pub struct Judged<'i> {
     ingest: &'i Ingest,
+    /// The sources of one moment, whatever is reloaded meanwhile.
+    sources: Arc<Sources>,
     item: &'i Item,
     headers: HeaderMap,
     method: Option<Method>,
@@ -37,6 +41,7 @@ impl<'i> Judged<'i> {
     pub fn new(ingest: &'i Ingest, item: &'i Item) -> Self {
         Self {
             ingest,
+            sources: ingest.sources.now(),
             item,
             headers: item.header_map(),
             method: item.head.method.parse().ok(),
@@ -44,10 +49,7 @@ impl<'i> Judged<'i> {
     }
 
     fn source(&self) -> Option<&Source> {
-        self.ingest
-            .sources
-            .get(&self.item.head.source)
-            .map(|s| &**s)
+        self.sources.get(&self.item.head.source).map(|s| &**s)
     }
 
     fn origin(&self) -> Origin<'_> {
@@ -119,8 +121,8 @@ impl<'i> Judged<'i> {
         };
         let origin = self.origin();
         let request = self.request(method, &origin);
-        let sources = &self.ingest.sources;
-        sources.diagnose(source, &request, self.item.received_at)
+        self.sources
+            .diagnose(source, &request, self.item.received_at)
     }
 
     /// In a list.

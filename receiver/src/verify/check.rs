@@ -209,11 +209,12 @@ impl<'v> Check<'v, '_, '_> {
         let algorithm = algorithm(self.block, self.view)?;
         let time = self.time()?;
         let proof = match algorithm {
-            Algorithm::Equal => self.token(signatures),
+            Algorithm::Equal => self.token(signatures, now_unix_ms),
             _ => self.signature(
                 algorithm,
                 signatures,
                 time.as_ref().map(|(text, _)| &**text),
+                now_unix_ms,
             ),
         }?;
         if let Some((_, unix_ms)) = time {
@@ -257,20 +258,25 @@ impl<'v> Check<'v, '_, '_> {
         Ok(Some(id.ok_or(Reason::MissingId)?.to_vec()))
     }
 
-    fn token(&self, given: &Values<'_>) -> Result<Proof<'v>, Reason> {
+    fn token(&self, given: &Values<'_>, now_unix_ms: i64) -> Result<Proof<'v>, Reason> {
         // Every key and every value is looked at: the time tells nothing.
-        let mut matched = None;
+        let (mut matched, mut not_valid) = (None, false);
         for (key_index, key) in self.keys.iter().enumerate() {
             let Some(Ready::Token(expected)) = key.ready(Algorithm::Equal) else {
                 continue;
             };
             for value in given {
-                if is_token(expected, value) {
+                if !is_token(expected, value) {
+                    continue;
+                }
+                if key.is_valid(now_unix_ms) {
                     matched = matched.or(Some((key_index, key)));
+                } else {
+                    not_valid = true;
                 }
             }
         }
-        let (key_index, key) = matched.ok_or(Reason::NoMatch)?;
+        let (key_index, key) = matched.ok_or(no_match(not_valid))?;
         Ok(Proof {
             key_index,
             key: Some(key),
@@ -283,8 +289,10 @@ impl<'v> Check<'v, '_, '_> {
         algorithm: Algorithm,
         signatures: &Values<'_>,
         time: Option<&[u8]>,
+        now_unix_ms: i64,
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
+        let mut not_valid = false;
         for template in templates(self.block, self.view) {
             for url in self.urls(template) {
                 for (key_index, key) in self.keys.iter().enumerate() {
@@ -295,7 +303,10 @@ impl<'v> Check<'v, '_, '_> {
                         id: id.as_deref(),
                         secret: Some(key.bytes.expose_secret()),
                     };
-                    if made_by(key, algorithm, template, &context, signatures)? {
+                    if !made_by(key, algorithm, template, &context, signatures)? {
+                        continue;
+                    }
+                    if key.is_valid(now_unix_ms) {
                         return Ok(Proof {
                             key_index,
                             key: Some(key),
@@ -307,10 +318,11 @@ impl<'v> Check<'v, '_, '_> {
                             }),
                         });
                     }
+                    not_valid = true;
                 }
             }
         }
-        Err(Reason::NoMatch)
+        Err(no_match(not_valid))
     }
 
     fn urls(&self, template: &Template) -> Vec<String> {
@@ -345,6 +357,14 @@ impl<'v> Check<'v, '_, '_> {
             true => Ok(()),
             false => Err(Reason::BodyHash),
         }
+    }
+}
+
+/// No key made it, or only keys that are not valid at the time.
+fn no_match(not_valid: bool) -> Reason {
+    match not_valid {
+        true => Reason::SecretNotValid,
+        false => Reason::NoMatch,
     }
 }
 

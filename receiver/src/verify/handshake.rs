@@ -39,11 +39,12 @@ pub(crate) fn answer(
     now_unix_ms: i64,
 ) -> Result<Reply, Reason> {
     let key = match &handshake.auth {
-        Auth::None => first_key(verifier),
+        Auth::None => valid_keys(verifier, now_unix_ms).next(),
         Auth::Verify => check::verify(verifier, view, now_unix_ms)?.key,
         Auth::Token(place) => {
             let given = place.read(view)?.unwrap_or_default();
-            Some(key_named(verifier, &given).ok_or(Reason::HandshakeToken)?)
+            let named = key_named(verifier, &given, now_unix_ms);
+            Some(named.ok_or(Reason::HandshakeToken)?)
         }
     };
     let url = url::of(&view.request, verifier.public_url.as_ref());
@@ -57,15 +58,21 @@ pub(crate) fn answer(
     reply(handshake, &context)
 }
 
-fn first_key(verifier: &Verifier) -> Option<&Key> {
-    verifier.keys.first().and_then(|keys| keys.first())
+/// The keys that are valid at the time, in the source's order.
+fn valid_keys(verifier: &Verifier, now_unix_ms: i64) -> impl Iterator<Item = &Key> {
+    let keys = verifier.keys.first().into_iter().flatten();
+    keys.filter(move |key| key.is_valid(now_unix_ms))
 }
 
 /// The key whose secret is one of `given`.
-fn key_named<'v>(verifier: &'v Verifier, given: &[std::borrow::Cow<'_, [u8]>]) -> Option<&'v Key> {
+fn key_named<'v>(
+    verifier: &'v Verifier,
+    given: &[std::borrow::Cow<'_, [u8]>],
+    now_unix_ms: i64,
+) -> Option<&'v Key> {
     use sha2::{Digest, Sha256};
-    let keys = verifier.keys.first()?;
-    keys.iter().find(|key| {
+    let mut keys = valid_keys(verifier, now_unix_ms);
+    keys.find(|key| {
         let expected: [u8; 32] = Sha256::digest(key.bytes.expose_secret()).into();
         given.iter().any(|value| is_token(&expected, value))
     })

@@ -4,6 +4,8 @@ use base64::Engine;
 use base64::alphabet;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
+use creel_common::secret::Window;
+use creel_common::time::Timestamp;
 use icu_normalizer::DecomposingNormalizerBorrowed;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
@@ -249,6 +251,8 @@ pub struct SourceKey {
     /// Never the secret: a number, or where it came from.
     pub id: String,
     pub secret: SecretString,
+    /// When it is valid; always, unless something else is said.
+    pub window: Window,
 }
 
 impl SourceKey {
@@ -256,7 +260,13 @@ impl SourceKey {
         Self {
             id: id.into(),
             secret: SecretString::from(secret.into()),
+            window: Window::default(),
         }
+    }
+
+    /// The same, valid at these times only.
+    pub fn within(self, window: Window) -> Self {
+        Self { window, ..self }
     }
 }
 
@@ -264,22 +274,33 @@ impl SourceKey {
 pub(crate) struct Key {
     pub bytes: SecretBox<Vec<u8>>,
     ready: Vec<(Algorithm, Ready)>,
+    window: Window,
 }
 
 impl Key {
     pub fn new(
         format: &KeyFormat,
         algorithms: &[Algorithm],
-        secret: &SecretString,
+        key: &SourceKey,
     ) -> Result<Self, SecretError> {
-        let bytes = format.decode(secret.expose_secret())?;
+        let bytes = format.decode(key.secret.expose_secret())?;
         let ready = algorithms
             .iter()
             .map(|algorithm| {
                 Ready::new(*algorithm, bytes.expose_secret()).map(|ready| (*algorithm, ready))
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { bytes, ready })
+        Ok(Self {
+            bytes,
+            ready,
+            window: key.window,
+        })
+    }
+
+    /// Whether it may verify what arrived at this time, in milliseconds since 1970.
+    pub fn is_valid(&self, now_unix_ms: i64) -> bool {
+        let now = u64::try_from(now_unix_ms).unwrap_or_default();
+        self.window.holds(Timestamp(now))
     }
 
     pub fn ready(&self, algorithm: Algorithm) -> Option<&Ready> {

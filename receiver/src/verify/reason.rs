@@ -20,6 +20,8 @@ pub enum Reason {
     TooLong,
     /// No key of the source made any of the signatures.
     NoMatch,
+    /// A secret of the source made the signature, but outside of its `not_before` and `not_after`.
+    SecretNotValid,
     /// A header that decides occurs twice, with different values.
     DuplicateHeader,
     /// No timestamp where the scheme signs one.
@@ -57,6 +59,7 @@ impl Reason {
         Reason::TooManySignatures,
         Reason::TooLong,
         Reason::NoMatch,
+        Reason::SecretNotValid,
         Reason::DuplicateHeader,
         Reason::MissingTimestamp,
         Reason::BadTimestamp,
@@ -88,6 +91,7 @@ impl Reason {
             Reason::TooManySignatures => "too_many_signatures",
             Reason::TooLong => "too_long",
             Reason::NoMatch => "no_match",
+            Reason::SecretNotValid => "secret_not_valid",
             Reason::DuplicateHeader => "duplicate_header",
             Reason::MissingTimestamp => "missing_timestamp",
             Reason::BadTimestamp => "bad_timestamp",

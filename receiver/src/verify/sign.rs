@@ -58,7 +58,7 @@ pub enum SignError {
     PrivateKey(String),
     #[error("provider `{provider}` cannot be signed for: {what}")]
     Unsupported { provider: String, what: String },
-    #[error("the source has no secret to sign with")]
+    #[error("the source has no secret to sign with that is valid now")]
     NoSecret,
     #[error("`{0}` is no http(s) URL")]
     Url(String),
@@ -67,7 +67,7 @@ pub enum SignError {
 }
 
 impl Verifier {
-    /// Signs with the source's first secret.
+    /// Signs with the source's first secret that is valid at the time.
     ///
     /// # Errors
     /// [`SignError`]: the scheme needs a private key or puts its signature where
@@ -173,7 +173,7 @@ impl<'s> Draft<'s> {
         }
         let keys = self.verifier.keys.get(index);
         let key = keys
-            .and_then(|keys| keys.first())
+            .and_then(|keys| keys.iter().find(|key| key.is_valid(now_unix_ms)))
             .ok_or(SignError::NoSecret)?;
         if let Some(hash) = &block.body_hash {
             self.add_body_hash(hash)?;

@@ -29,7 +29,7 @@ const TOLERANCE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What a source brings to its pack.
 #[derive(Debug, Clone, Default)]
 pub struct SourceKeys {
-    /// All active at the same time; any of them may have signed.
+    /// Any that is valid when a request arrives may have signed it.
     pub secrets: Vec<SourceKey>,
     /// An origin (`https://hooks.example.com`), to which path and query of the
     /// request are added, or the full URL as entered at the sender, whose path
@@ -189,7 +189,7 @@ fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key
                 .iter()
                 .enumerate()
                 .map(|(index, source_key)| {
-                    let key = Key::new(format, algorithms, &source_key.secret);
+                    let key = Key::new(format, algorithms, source_key);
                     let key = key.and_then(|key| user_password(scheme, key));
                     key.map_err(|problem| PrepareError::Secret { index, problem })
                 })

@@ -62,6 +62,7 @@ fn the_document_lists_what_the_command_line_needs() {
         "POST /v1/quarantine/1/promote",
         "POST /v1/quarantine/discard",
         "POST /v1/quarantine/reverify",
+        "POST /v1/reload",
         "POST /v1/routes/nothing/forget",
         "POST /v1/routes/nothing/pause",
         "POST /v1/routes/nothing/rename",

@@ -1,6 +1,7 @@
 //! Every behaviour of the log, asked for over HTTP.
 
 use std::future::Future;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -10,12 +11,13 @@ use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 use creel_common::testkit::clock::ManualClock;
 use creel_common::testkit::log::{Openings, Subject, log_conformance};
+use creel_common::time::Clock;
 use creel_receiver::auth::Tokens;
 use creel_receiver::verify::Registry;
 use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::setup::{OPERATE, WORKER};
+use super::setup::{OPERATE, WORKER, reload};
 
 #[derive(Default)]
 struct OverHttp {
@@ -50,6 +52,10 @@ impl OverHttp {
         let listeners = Listeners::bind(&config.receiver).unwrap();
         let address = format!("http://{}", listeners.private.local_addr().unwrap());
         let stop = CancellationToken::new();
+        // nothing of this suite reloads
+        let nowhere = Path::new("");
+        let clocks: Arc<dyn Clock> = clock.clone();
+        let reload = reload(&config, &prepared, &log, &clocks, nowhere);
         let receiver = Receiver {
             config: config.receiver,
             prepared,
@@ -58,6 +64,7 @@ impl OverHttp {
             listeners,
             clock: clock.clone(),
             version: "test".into(),
+            reload,
             stop: stop.clone(),
         };
         tokio::spawn(receiver.run());

@@ -199,3 +199,36 @@ async fn over_the_limit_of_connections_the_next_one_waits_its_turn() {
     assert_eq!(Answer::parse(&read_to_end(&mut second).await).status, 200);
     creel.finish().await;
 }
+
+#[tokio::test]
+async fn a_body_of_another_media_type_is_415() {
+    let creel = start_with(Changes {
+        config: |config| {
+            let source = config.sources.get_mut("open").unwrap();
+            source.content_types = vec!["application/json".into()];
+        },
+        ..Changes::default()
+    })
+    .await;
+    let status = async |headers: &[(&str, &str)], body: &[u8]| {
+        let sent = request("POST", "/in/open", headers, body);
+        exchange(creel.public, &sent).await.status
+    };
+    let kind = |value| [("content-type", value)];
+    assert_eq!(status(&kind("application/json"), b"{}").await, 200);
+    assert_eq!(
+        status(&kind("Application/JSON; charset=utf-8"), b"{}").await,
+        200
+    );
+    assert_eq!(status(&kind("text/plain"), b"{}").await, 415);
+    assert_eq!(status(&kind("application/jsonp"), b"{}").await, 415);
+    assert_eq!(status(&[], b"{}").await, 415);
+    assert_eq!(status(&[], b"").await, 200, "nothing has no type");
+    let two = [
+        ("content-type", "application/json"),
+        ("content-type", "text/plain"),
+    ];
+    assert_eq!(status(&two, b"{}").await, 415);
+    assert_eq!(creel.deliveries(), 3);
+    creel.finish().await;
+}

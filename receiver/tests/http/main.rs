@@ -10,6 +10,7 @@ mod logs;
 mod prepare;
 mod quarantine;
 mod refusals;
+mod reload;
 mod remote;
 mod setup;
 mod taking;

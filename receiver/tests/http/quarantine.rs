@@ -28,7 +28,7 @@ use super::setup::{
 /// A receiver whose source `gh` has a wrong secret.
 fn wrong_secret(config: &mut Config) {
     let github = config.sources.get_mut("gh").unwrap();
-    let SecretRef::File(path) = &mut github.secrets[0] else {
+    let SecretRef::File(path) = &mut github.secrets[0].from else {
         panic!("a file");
     };
     path.set_file_name("slack");
@@ -398,7 +398,7 @@ async fn reasons_are_told_apart_as_far_as_the_bytes_allow() {
         config: |config| {
             let mut other = config.sources["gh"].clone();
             other.name = "gh2".into();
-            let SecretRef::File(path) = &mut other.secrets[0] else {
+            let SecretRef::File(path) = &mut other.secrets[0].from else {
                 panic!("a file");
             };
             path.set_file_name("slack");

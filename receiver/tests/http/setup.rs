@@ -13,7 +13,7 @@ use creel_common::secret::Secret;
 use creel_common::time::{Clock, SystemClock};
 use creel_receiver::quarantine::Quarantine;
 use creel_receiver::verify::Registry;
-use creel_receiver::{Listeners, LogParts, Prepared, Receiver};
+use creel_receiver::{Listeners, LogParts, Prepared, Receiver, Reload, Surroundings};
 use tokio_util::sync::CancellationToken;
 
 pub const GITHUB_SECRET: &str = "canary-github-secret";
@@ -140,6 +140,7 @@ pub async fn start_in(directory: tempfile::TempDir, changes: Changes) -> Running
     let private = listeners.private.local_addr().unwrap();
     let stop = CancellationToken::new();
     let quarantine = prepared.open_quarantine(&config, changes.clock.clone());
+    let reload = reload(&config, &prepared, &log, &changes.clock, directory.path());
     let receiver = Receiver {
         config: config.receiver.clone(),
         prepared,
@@ -148,6 +149,7 @@ pub async fn start_in(directory: tempfile::TempDir, changes: Changes) -> Running
         listeners,
         clock: changes.clock,
         version: "0.0.0-test".into(),
+        reload,
         stop: stop.clone(),
     };
     Running {
@@ -162,7 +164,39 @@ pub async fn start_in(directory: tempfile::TempDir, changes: Changes) -> Running
     }
 }
 
+/// Reloads read `creel.toml` of the directory, where a test may put another one.
+pub fn reload(
+    config: &Config,
+    prepared: &Prepared,
+    log: &Arc<LocalLog>,
+    clock: &Arc<dyn Clock>,
+    directory: &Path,
+) -> Arc<Reload> {
+    let path = directory.join("creel.toml");
+    let around = Surroundings {
+        read: Box::new(move || {
+            let config = config::load(&path, &config::Known::default());
+            let config = config.map_err(|problems| problems.to_string())?;
+            Ok((config, Registry::built_in()))
+        }),
+        told: Box::new(|_| {}),
+        clock: clock.clone(),
+    };
+    Reload::new(prepared, config.clone(), log.clone(), around)
+}
+
 impl Running {
+    /// Puts another configuration, made of that of all these tests, where a reload finds it.
+    pub fn write_config(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.directory.path().join("creel.toml");
+        std::fs::write(path, change(CONFIG)).unwrap();
+    }
+
+    /// Puts another secret into one of the files.
+    pub fn write_secret(&self, name: &str, secret: &str) {
+        std::fs::write(self.directory.path().join(name), secret).unwrap();
+    }
+
     /// The log as somebody with this token sees it.
     pub fn remote(&self, token: &str) -> RemoteLog {
         RemoteLog::new(&format!("http://{}", self.private), Secret::new(token)).unwrap()

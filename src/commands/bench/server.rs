@@ -20,7 +20,7 @@ use creel_common::time::{Clock, SystemClock};
 use creel_receiver::{LogParts, Receiver};
 
 use super::file_log::FileLog;
-use crate::commands::receiver::{VERSION, listeners, prepare};
+use crate::commands::receiver::{VERSION, listeners, prepare, reload};
 use crate::lifeline::Lifeline;
 use crate::rundir::Addresses;
 use crate::settings::Global;
@@ -72,6 +72,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 public: listeners.public.local_addr()?,
                 private: listeners.private.local_addr()?,
             })?;
+            let reload = reload(global, &run, (&config, &prepared), &rest, &clock, None);
             let receiver = Receiver {
                 config: config.receiver.clone(),
                 prepared,
@@ -83,6 +84,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
                 listeners,
                 clock,
                 version: VERSION.to_owned(),
+                reload,
                 stop,
             };
             receiver.run().await.context("a listener failed")

@@ -9,6 +9,7 @@
 //! The sockets belong to this process, so connections queue while a receiver starts again.
 
 mod child;
+mod reloading;
 mod rolling;
 mod supervisor;
 
@@ -32,8 +33,9 @@ use crate::sockets::Handed;
 /// Starts one receiver and N workers as child processes of the same executable, starts again what
 /// dies, and owns the listening sockets: while the receiver starts again, connections wait instead
 /// of being refused. Ends with 74 when the disk failed, and with 2 when the configuration is
-/// wrong; SIGTERM or ctrl-c stops workers, then the receiver, and ends with 0. SIGHUP restarts the
-/// workers one after the other, each when the one before leases again.
+/// wrong; SIGTERM or ctrl-c stops workers, then the receiver, and ends with 0. SIGHUP reloads
+/// the receiver's configuration and secrets without a pause and then restarts the workers one after the
+/// other, each when the one before leases again; with a configuration that has problems it does nothing.
 ///
 /// Takes listening sockets from a service manager (LISTEN_FDS), and tells it how things stand
 /// (NOTIFY_SOCKET).

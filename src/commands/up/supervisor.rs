@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sockets;
 use super::child::{Child, Launch};
+use super::reloading::{Reloading, Step};
 use super::rolling::Rolling;
 use crate::failure::{DISK, FAILED, Failure, USAGE};
 use crate::lifeline::{self, Word};
@@ -101,6 +102,7 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
         ..Processes::default()
     };
     note(&plan.run, &processes);
+    let reload: Arc<Notify> = Arc::default();
     let receiver = seat(
         &plan,
         Seat::Receiver,
@@ -108,6 +110,7 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
         Orders {
             stop: receiver_told,
             restart: Arc::default(),
+            reload: reload.clone(),
         },
     );
     let restarts: Vec<Arc<Notify>> = (0..plan.workers).map(|_| Arc::default()).collect();
@@ -117,6 +120,7 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
             let orders = Orders {
                 stop: workers_told.clone(),
                 restart: restart.clone(),
+                reload: Arc::default(),
             };
             seat(&plan, Seat::Worker(number), &tell, orders)
         })
@@ -134,7 +138,7 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
             () = plan.gone.cancelled() => break Ok(()),
             hangup = hangups.heard() => match hangup {
                 Hangup::TerminalGone => break Ok(()),
-                Hangup::Asked => roll(&plan, &mut table.rolling),
+                Hangup::Asked => table.reload.ask(&plan),
             },
             _ = beat.tick() => {}
             event = events.recv() => {
@@ -144,6 +148,11 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
                 }
                 note(&plan.run, &processes);
             }
+        }
+        match table.reload.next() {
+            Some(Step::Receiver) => reload.notify_one(),
+            Some(Step::Workers) => roll(&plan, &mut table.rolling),
+            None => {}
         }
         if let Some(number) = table.rolling.next() {
             restarts[number - 1].notify_one();
@@ -179,12 +188,12 @@ pub async fn run(plan: Plan, mut notices: Option<Notices>) -> anyhow::Result<()>
 fn roll(plan: &Plan, rolling: &mut Rolling) {
     match (plan.check)() {
         Ok(()) => {
-            tracing::info!("SIGHUP: restarting the workers, one after the other");
+            tracing::info!("restarting the workers, one after the other");
             rolling.begin(plan.workers);
         }
-        Err(error) => tracing::error!(
-            "SIGHUP: nothing is restarted, for the configuration has problems: {error:#}"
-        ),
+        Err(error) => {
+            tracing::error!("no worker is restarted, for the configuration has problems: {error:#}")
+        }
     }
 }
 
@@ -205,6 +214,7 @@ struct Table {
     /// What the receiver said last of whether it takes deliveries, and when; nothing while it starts.
     taking: Option<(bool, Instant)>,
     rolling: Rolling,
+    reload: Reloading,
 }
 
 impl Table {
@@ -216,6 +226,7 @@ impl Table {
             was_ready: false,
             taking: None,
             rolling: Rolling::default(),
+            reload: Reloading::default(),
         }
     }
 
@@ -263,6 +274,8 @@ impl Table {
                 self.was_ready = true;
                 tracing::info!("receiver ready");
             }
+            Event::Says(Seat::Receiver, Word::Reloaded) => self.reload.answered(true),
+            Event::Says(Seat::Receiver, Word::Kept) => self.reload.answered(false),
             Event::Says(Seat::Receiver, word) => {
                 self.taking = Some((word == Word::Taking, Instant::now()));
             }
@@ -277,6 +290,9 @@ impl Table {
             }
             Event::Ended(seat, status) => {
                 self.leave(seat);
+                if seat == Seat::Receiver {
+                    self.reload.receiver_ended();
+                }
                 tracing::warn!(%status, "{} ended", seat.name());
                 ending = self.verdict(seat, status);
             }
@@ -324,6 +340,8 @@ impl Table {
 struct Orders {
     stop: watch::Receiver<bool>,
     restart: Arc<Notify>,
+    /// A receiver is to read its configuration again.
+    reload: Arc<Notify>,
 }
 
 /// How a child came to its end.
@@ -365,7 +383,7 @@ async fn keep(
         let (mut child, socket) = start(plan, seat)?;
         tell.send(Event::Started(seat, child.pid())).await?;
         let ended = tokio::select! {
-            status = run_child(&mut child, &socket, seat, tell) => End::OfItself(status?),
+            status = run_child(&mut child, &socket, seat, tell, &orders.reload) => End::OfItself(status?),
             _ = orders.stop.wait_for(|stop| *stop) => End::Stopped,
             () = orders.restart.notified() => End::Restarts,
         };
@@ -409,14 +427,21 @@ async fn run_child(
     socket: &tokio::net::UnixStream,
     seat: Seat,
     tell: &mpsc::Sender<Event>,
+    reload: &Notify,
 ) -> anyhow::Result<ExitStatus> {
+    let mut is_ready = false;
     loop {
         tokio::select! {
             status = child.ended() => return status,
             word = lifeline::heard(socket) => match word {
-                Some(word) => tell.send(Event::Says(seat, word)).await?,
+                Some(word) => {
+                    is_ready |= word == Word::Ready;
+                    tell.send(Event::Says(seat, word)).await?;
+                }
                 None => return child.ended().await,
             },
+            // one that does not listen for it yet would be ended by it
+            () = reload.notified(), if is_ready => child.signal(Signal::HUP),
         }
     }
 }

@@ -7,6 +7,7 @@ mod doctor;
 mod log;
 mod offline;
 mod quarantine;
+mod reload;
 mod routes;
 mod send;
 mod shows;

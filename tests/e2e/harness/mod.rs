@@ -8,7 +8,7 @@
 mod api;
 mod body;
 mod eventually;
-mod github;
+pub mod github;
 mod hand;
 mod lines;
 mod load;

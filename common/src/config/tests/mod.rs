@@ -3,6 +3,7 @@
 mod properties;
 mod reference;
 mod reports;
+mod rotation;
 mod secrets;
 mod values;
 

@@ -43,6 +43,8 @@ fn words(shape: Shape) -> String {
         Shape::Address => "`\"IP:PORT\"`".to_owned(),
         Shape::Network => "`\"IP/BITS\"`".to_owned(),
         Shape::Url => "http or https URL".to_owned(),
+        Shape::MediaType => "media type".to_owned(),
+        Shape::Time => "time".to_owned(),
         Shape::Choice(words) => {
             let words: Vec<String> = words.iter().map(|word| format!("`\"{word}\"`")).collect();
             words.join(", ")

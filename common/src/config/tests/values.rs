@@ -16,8 +16,10 @@ fn the_example_says_what_it_says() {
     );
     assert_eq!(config.log.path, PathBuf::from("/etc/creel/data"));
     assert_eq!(config.log.retention, Duration::from_secs(7 * 86_400));
+    let secrets = config.sources["github"].secrets.iter();
+    let from: Vec<SecretRef> = secrets.map(|secret| secret.from.clone()).collect();
     assert_eq!(
-        config.sources["github"].secrets,
+        from,
         [
             SecretRef::Env("GITHUB_WEBHOOK_SECRET".to_owned()),
             SecretRef::File(PathBuf::from("/etc/creel/secrets/github.old")),

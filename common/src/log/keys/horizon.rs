@@ -50,7 +50,8 @@ impl Dedupe {
 #[derive(Debug)]
 pub struct Horizon {
     keys_max: u64,
-    window: Duration,
+    /// In milliseconds.
+    window: AtomicU64,
     noted: AtomicU64,
     /// When (monotonic), and how many until then; of the last hour, one a minute.
     samples: Mutex<VecDeque<(Duration, u64)>>,
@@ -62,11 +63,21 @@ impl Horizon {
     pub fn new(keys_max: u64, window: Duration) -> Self {
         Self {
             keys_max,
-            window,
+            window: AtomicU64::new(millis(window)),
             noted: AtomicU64::new(0),
             samples: Mutex::default(),
             was_short: Mutex::new(false),
         }
+    }
+
+    /// For how long keys should last.
+    pub fn window(&self) -> Duration {
+        Duration::from_millis(self.window.load(Ordering::Relaxed))
+    }
+
+    /// Keys should last for `window` from now on.
+    pub fn set_window(&self, window: Duration) {
+        self.window.store(millis(window), Ordering::Relaxed);
     }
 
     /// A new key came.
@@ -88,7 +99,7 @@ impl Horizon {
         Dedupe {
             keys: stock.keys,
             keys_max: self.keys_max,
-            window: self.window,
+            window: self.window(),
             held: Duration::try_from_secs_f64(held).map_or(HELD_MAX, |held| held.min(HELD_MAX)),
         }
     }
@@ -111,6 +122,10 @@ impl Horizon {
         let mut was_short = self.was_short.lock();
         std::mem::replace(&mut *was_short, dedupe.is_short()) != dedupe.is_short()
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Whole hours.

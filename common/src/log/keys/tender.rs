@@ -26,10 +26,8 @@ pub struct Tender {
     pub engine: Arc<dyn Engine>,
     /// Merges leave this much free.
     pub reserve_bytes: u64,
-    /// For how long keys last.
+    /// For how long keys last. Older ones than the longest window of any source are left out.
     pub horizon: Arc<Horizon>,
-    /// The longest window of any source: older keys are left out.
-    pub window_max: Duration,
     /// All clocks.
     pub clock: Arc<Steady>,
 }
@@ -66,7 +64,7 @@ impl Tender {
     }
 
     fn expired(&self) -> Timestamp {
-        self.clock.now().window(self.window_max)
+        self.clock.now().window(self.horizon.window())
     }
 
     fn warn(&self) {

@@ -141,6 +141,20 @@ impl Lane {
         }
     }
 
+    /// Goes by another configuration from now on; without one nothing more is lent. What is leased stays
+    /// leased. Breaker and rate begin anew only where their settings have changed.
+    pub fn configure(&mut self, config: Option<config::Route>, now: Duration) {
+        let breaker = |config: &Option<config::Route>| config.as_ref().map(|c| c.breaker);
+        let rate = |config: &Option<config::Route>| config.as_ref().and_then(|c| c.rate);
+        if breaker(&self.config) != breaker(&config) {
+            self.breaker = Breaker::new(breaker(&config).unwrap_or_default());
+        }
+        if rate(&self.config) != rate(&config) {
+            self.rate = rate(&config).map(|per_sec| Rate::new(per_sec, now));
+        }
+        self.config = config;
+    }
+
     /// Gives a dead letter fresh attempts, due now.
     pub fn revive(
         &mut self,

@@ -1,5 +1,6 @@
 //! Deliveries come in.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crossbeam_channel::TrySendError;
 use tokio::sync::oneshot;
 
 use super::LocalLog;
-use crate::config;
+use crate::config::Config;
 use crate::delivery::Delivery;
 use crate::heavy::heavy;
 use crate::ids::{DeliveryId, Offset};
@@ -20,31 +21,35 @@ use crate::log::{AppendError, Appended, Intake, codec};
 use crate::time::Timestamp;
 
 /// Window of a source that is not configured.
-pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(72 * 3600);
+const WINDOW_DEFAULT: Duration = Duration::from_secs(72 * 3600);
 
-pub(super) struct SourceRule {
-    name: Arc<str>,
-    pub(super) window: Duration,
-}
+/// For how long repeats of each source are recognised.
+pub(super) struct SourceRules(HashMap<Arc<str>, Duration>);
 
-impl SourceRule {
-    pub(super) fn of(source: &config::Source) -> (String, Self) {
-        let rule = Self {
-            name: Arc::from(source.name.as_str()),
-            window: source.dedupe_window,
-        };
-        (source.name.clone(), rule)
+impl SourceRules {
+    pub(super) fn of(config: &Config) -> Self {
+        let sources = config.sources.values();
+        let rules = sources.map(|source| (Arc::from(source.name.as_str()), source.dedupe_window));
+        Self(rules.collect())
+    }
+
+    /// The longest window of any.
+    pub(super) fn window_max(&self) -> Duration {
+        let windows = self.0.values().copied();
+        windows.max().unwrap_or(WINDOW_DEFAULT)
+    }
+
+    fn rule(&self, source: &str) -> (Arc<str>, Duration) {
+        match self.0.get_key_value(source) {
+            Some((name, window)) => (name.clone(), *window),
+            None => (Arc::from(source), WINDOW_DEFAULT),
+        }
     }
 }
 
 impl LocalLog {
     fn entry(&self, new: &Delivery) -> Result<(Entry, Timestamp), AppendError> {
-        let rule = self.sources.get(&new.envelope.source);
-        let window = rule.map_or(WINDOW_DEFAULT, |rule| rule.window);
-        let name = rule.map_or_else(
-            || Arc::from(new.envelope.source.as_str()),
-            |rule| rule.name.clone(),
-        );
+        let (name, window) = self.sources.read().rule(&new.envelope.source);
         let mark = |key: &crate::delivery::IdempotencyKey| {
             KeyMark::new(
                 &new.envelope.source,

@@ -1,23 +1,23 @@
 //! The log in the process that owns it.
 
 mod backup;
+mod configure;
 mod intake;
 mod operate;
 mod threads;
 mod work;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::{oneshot, watch};
 
 use self::backup::Backups;
-use self::intake::{SourceRule, WINDOW_DEFAULT};
+use self::intake::SourceRules;
 use self::threads::{Guard, blocking, spawn};
 use crate::config::Config;
 use crate::engine::{Engine, EngineError, Space, VolumeInfo};
@@ -102,7 +102,7 @@ pub struct LocalLog {
     losses: Arc<Losses>,
     gate: Arc<Gate>,
     observer: Arc<dyn Observer>,
-    sources: HashMap<String, SourceRule>,
+    sources: RwLock<SourceRules>,
     intake: Mutex<Option<Sender<Pending>>>,
     desk: Sender<Command>,
     /// Changes whenever the committer comes round.
@@ -176,14 +176,8 @@ impl LocalLog {
             },
         );
         let (turn, turns) = watch::channel(());
-        let sources = config
-            .sources
-            .values()
-            .map(SourceRule::of)
-            .collect::<HashMap<_, _>>();
-        let windows = sources.values().map(|rule| rule.window);
-        let window_max = windows.max().unwrap_or(WINDOW_DEFAULT);
-        let horizon = Arc::new(Horizon::new(config.dedupe.keys_max, window_max));
+        let sources = SourceRules::of(config);
+        let horizon = Arc::new(Horizon::new(config.dedupe.keys_max, sources.window_max()));
         let committer = Committer {
             engine: engine.clone(),
             shelf: shelf.clone(),
@@ -205,7 +199,6 @@ impl LocalLog {
             engine: engine.clone(),
             reserve_bytes: config.log.reserve_bytes,
             horizon: horizon.clone(),
-            window_max,
             clock: clock.clone(),
         });
         let charge = Charge {
@@ -240,7 +233,7 @@ impl LocalLog {
             losses,
             gate,
             observer: around.observer,
-            sources,
+            sources: RwLock::new(sources),
             intake: Mutex::new(Some(intake)),
             desk,
             turns,
@@ -258,6 +251,11 @@ impl LocalLog {
     /// The log's name.
     pub fn id(&self) -> LogId {
         self.engine.opened().log
+    }
+
+    /// Storage, for what reads it at a start.
+    pub(super) fn engine(&self) -> &dyn Engine {
+        &*self.engine
     }
 
     /// Whether it can acknowledge right now.

@@ -37,7 +37,7 @@ impl LocalLog {
     }
 
     /// Has something changed and waits until it is durable.
-    async fn change<T: Send + 'static>(
+    pub(in crate::log) async fn change<T: Send + 'static>(
         &self,
         act: impl FnOnce(&mut Desk) -> Result<T, OperateError> + Send + 'static,
     ) -> Result<T, OperateError> {

@@ -14,6 +14,7 @@ mod found;
 mod lease;
 mod quarantine;
 mod refusal;
+mod reload;
 mod settle;
 mod source;
 #[cfg(test)]
@@ -35,8 +36,9 @@ pub use self::quarantine::{
     Reverified, ReverifyCall,
 };
 pub use self::refusal::{Refusal, RefusalKind};
+pub use self::reload::{Differing, ReloadView};
 pub use self::settle::{ExtendReply, OutcomeWord, ReportView, SettleCall, SettledView, bounded};
-pub use self::source::SourceView;
+pub use self::source::{SecretState, SecretView, SourceView};
 
 /// The header that names the version of what is spoken between worker and receiver.
 pub const PROTOCOL_HEADER: &str = "creel-protocol";

@@ -18,6 +18,36 @@ fn any_of_several_secrets_may_have_signed_and_is_named() {
     }
 }
 
+/// Two secrets: one until now, one from now on.
+fn handing_over(name: &str) -> SourceKeys {
+    let now = creel_common::time::Timestamp(u64::try_from(NOW_UNIX_MS).unwrap());
+    let mut keys = source(&[&secret_for(name, SECRET_A), &secret_for(name, SECRET_B)]);
+    keys.secrets[0].window.not_after = Some(now);
+    keys.secrets[1].window.not_before = Some(now);
+    keys
+}
+
+#[test]
+fn a_secret_outside_of_its_window_verifies_nothing_and_is_told_from_a_wrong_one() {
+    for name in SIGNABLE {
+        let both = pack(name).prepare(&handing_over(name)).unwrap();
+        let of = |secret: &str| {
+            let only = source(&[&secret_for(name, secret)]);
+            Delivery::sample(&pack(name).prepare(&only).unwrap(), 1)
+        };
+        let (old, new) = (of(SECRET_A), of(SECRET_B));
+        assert_eq!(refused(old.check(&both)), Reason::SecretNotValid, "{name}");
+        assert_eq!(accepted(new.check(&both)).key_index, 1, "{name}");
+        let before = NOW_UNIX_MS - 1;
+        assert_eq!(accepted(old.check_at(&both, before)).key_index, 0, "{name}");
+        let early = refused(new.check_at(&both, before));
+        assert_eq!(early, Reason::SecretNotValid, "{name}");
+        // what is signed now is signed with the one that is valid
+        let signed = Delivery::sample(&both, 2);
+        assert_eq!(accepted(signed.check(&both)).key_index, 1, "{name}");
+    }
+}
+
 #[test]
 fn weak_or_broken_secrets_are_refused() {
     let refused = |name: &str, secrets: &[&str]| {

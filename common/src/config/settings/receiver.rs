@@ -1,0 +1,83 @@
+//! `[receiver]`: listeners and their limits.
+
+use super::*;
+
+/// `[receiver]`
+pub static RECEIVER: Section = section(
+    "[receiver]",
+    "Listeners and their limits.",
+    &[
+        key(
+            "listen",
+            Shape::Address,
+            Default(r#""127.0.0.1:8080""#),
+            "Where senders connect; port 0 takes any free one.",
+        ),
+        key(
+            "private",
+            Shape::Address,
+            Default(r#""127.0.0.1:8081""#),
+            "Where workers, operators, the console and metrics connect. Loopback only: it has no TLS.",
+        ),
+        key(
+            "public_url",
+            Shape::Url,
+            Means("taken from the request"),
+            "The URL under which senders reach `listen`. Some providers sign it.",
+        ),
+        key(
+            "trusted_proxies",
+            Shape::List(&Shape::Network, 1000),
+            Default("[]"),
+            "Whose `X-Forwarded-*` headers are believed.",
+        ),
+        key(
+            "connections_max",
+            Shape::Count(1, 1_000_000),
+            Default("10000"),
+            "Most open connections.",
+        ),
+        key(
+            "bodies_max",
+            Shape::Size(MIB, TIB),
+            Default(r#""256MiB""#),
+            "Most bytes of bodies in memory at once, over all requests; above it senders get 503.",
+        ),
+        key(
+            "header_timeout",
+            millis(10, 5 * MINUTE * 1000),
+            Default(r#""10s""#),
+            "A request's headers must have come within this time.",
+        ),
+        key(
+            "body_timeout",
+            millis(10, HOUR * 1000),
+            Default(r#""30s""#),
+            "A request's body must have come within this time.",
+        ),
+        key(
+            "idle_timeout",
+            millis(10, HOUR * 1000),
+            Default(r#""75s""#),
+            "A connection may be idle for this long.",
+        ),
+        key(
+            "drain_timeout",
+            seconds(0, HOUR),
+            Default(r#""10s""#),
+            "How long a stop waits for requests in flight.",
+        ),
+        key(
+            "tokens",
+            Shape::List(&Shape::Secret(&TOKEN), 1000),
+            Default("[]"),
+            "Who may use the private listener. `creel up` makes the tokens that it needs itself.",
+        ),
+        key(
+            "providers",
+            Shape::Path,
+            Means("only the built-in packs"),
+            "A directory of provider packs of your own, each `NAME.toml`.",
+        ),
+    ],
+);

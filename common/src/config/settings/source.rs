@@ -1,0 +1,85 @@
+//! `[sources.NAME]`.
+
+use super::*;
+
+/// `[sources.NAME]`
+pub static SOURCE: Section = section(
+    "[sources.NAME]",
+    "A sender, at `/in/NAME`.",
+    &[
+        key(
+            "provider",
+            Shape::Provider,
+            Required,
+            "The provider pack; `creel providers list` shows them.",
+        ),
+        key(
+            "secrets",
+            Shape::List(&Shape::Secret(&SOURCE_SECRET), 32),
+            Default("[]"),
+            "Its secrets; any that is valid when a request arrives may have signed it.",
+        ),
+        key(
+            "options",
+            Shape::Texts,
+            Default("{}"),
+            "Settings of the pack; `creel providers show` names them.",
+        ),
+        key(
+            "public_url",
+            Shape::Url,
+            Means("`receiver.public_url`"),
+            "Overrides `receiver.public_url` for this source.",
+        ),
+        key(
+            "tolerance",
+            seconds(1, DAY),
+            Means("the pack's"),
+            "How far the sender's clock may be off.",
+        ),
+        key(
+            "body_max",
+            Shape::Size(1, GIB),
+            Means("the pack's"),
+            "The largest body that is taken.",
+        ),
+        key(
+            "content_types",
+            Shape::OneOrMore(&Shape::MediaType, 100),
+            Means("any"),
+            "Media types of bodies that are taken; others are refused with 415.",
+        ),
+        key(
+            "quota",
+            Shape::Size(MIB, 1024 * TIB),
+            Means("no bound but the log's"),
+            "Most bytes of its deliveries that are kept, settled ones too: its history goes early before that is reached, then nothing more of it is taken.",
+        ),
+        key(
+            "dedupe",
+            Shape::Section(&DEDUPE),
+            Default("{}"),
+            "How repeats are recognised.",
+        ),
+    ],
+);
+
+/// `[sources.NAME] dedupe`
+pub static DEDUPE: Section = section(
+    "sources.NAME.dedupe",
+    "How a repeated delivery is recognised.",
+    &[
+        key(
+            "window",
+            seconds(0, 3650 * DAY),
+            Default(r#""72h""#),
+            "For how long repeats are recognised; `0s` switches it off.",
+        ),
+        key(
+            "key",
+            Shape::Text,
+            Means("the pack's, if the sender's id is unique"),
+            "Where the idempotency key is, such as `header:X-Id`.",
+        ),
+    ],
+);

@@ -26,7 +26,7 @@ use crate::settings::Global;
 /// when this is interrupted, or the receiver killed, and it is run again. What is refused again stays.
 /// Recorded durably: who, when, why, how many.
 ///
-/// A secret that was wrong has to be mended first, and the receiver restarted with it.
+/// A secret that was wrong has to be mended first, and the receiver told of it by `creel reload`.
 #[derive(Debug, clap::Args)]
 pub struct ReverifyArgs {
     /// All of this source, or these requests

@@ -11,6 +11,7 @@ use creel_common::time::Timestamp;
 use serde::Serialize;
 
 use crate::ask::confirm;
+use crate::commands::act::{Why, Yes};
 use crate::commands::deliveries::{Filter, now};
 use crate::commands::{block_on, connect::Connect};
 use crate::failure::usage;
@@ -88,12 +89,10 @@ pub struct ChangeArgs {
     /// Only say how many that would be
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    why: Option<String>,
+    #[command(flatten)]
+    yes: Yes,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -253,10 +252,10 @@ fn change(global: &Global, args: &ChangeArgs, verb: Verb) -> anyhow::Result<()> 
         return finished(args, total, verb, true);
     }
     let question = format!("{} {} dead letters?", capital(verb.word()), count(total));
-    if !confirm(&question, args.yes)? {
+    if !confirm(&question, args.yes.yes)? {
         bail!("nothing was changed");
     }
-    let done = block_on(all(&log, &which, verb, &actor(args.why.clone()), total))?;
+    let done = block_on(all(&log, &which, verb, &args.why.actor(), total))?;
     finished(args, done, verb, false)
 }
 
@@ -344,15 +343,6 @@ fn finished(args: &ChangeArgs, count: u64, verb: Verb, dry: bool) -> anyhow::Res
             (false, _) => format!("{number} would be {}", verb.past()),
         }
     })
-}
-
-/// Who acts: the user of this machine. The receiver adds whose token it was.
-pub fn actor(why: Option<String>) -> Actor {
-    let who = std::env::var("USER").or_else(|_| std::env::var("LOGNAME"));
-    Actor {
-        who: who.unwrap_or_else(|_| "cli".into()),
-        why,
-    }
 }
 
 fn capital(word: &str) -> String {

@@ -1,6 +1,8 @@
 //! One file per command: its arguments, and what it does.
 
 #[cfg(feature = "client")]
+pub mod act;
+#[cfg(feature = "client")]
 pub mod audit;
 pub mod backup;
 #[cfg(all(feature = "receiver", feature = "worker"))]

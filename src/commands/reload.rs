@@ -3,7 +3,7 @@
 use creel_common::log::OperateError;
 use creel_common::log::wire::ReloadView;
 
-use crate::commands::dead::actor;
+use crate::commands::act::Why;
 use crate::commands::{block_on, connect::Connect};
 use crate::failure::usage;
 use crate::output::{Output, plain};
@@ -21,9 +21,8 @@ use crate::settings::Global;
 /// reload at SIGHUP. The same as SIGHUP to the receiver, with an answer.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    why: Option<String>,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -33,8 +32,7 @@ pub struct Args {
 /// Asks, and prints what has changed.
 pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let actor = actor(args.why.clone());
-    let reloaded = block_on(async { Ok(log.reload(actor).await) })?;
+    let reloaded = block_on(async { Ok(log.reload(args.why.actor()).await) })?;
     let view = reloaded.map_err(|error| match error {
         OperateError::Invalid(problems) => usage(format!("nothing was reloaded: {problems}")),
         other => other.into(),

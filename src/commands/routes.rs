@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::ask::confirm;
-use crate::commands::dead::actor;
+use crate::commands::act::{Why, Yes};
 use crate::commands::deliveries::now;
 use crate::commands::{block_on, connect::Connect};
 use crate::failure::usage;
@@ -57,14 +57,6 @@ pub struct NameArgs {
     connect: Connect,
 }
 
-/// The reason, for the audit.
-#[derive(Debug, clap::Args)]
-pub struct Why {
-    /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    why: Option<String>,
-}
-
 /// Deliver again from an earlier place of the log
 ///
 /// Everything from there on is delivered again on this route, and on no other: open leases and
@@ -78,9 +70,8 @@ pub struct RewindArgs {
     /// `beginning`, an offset, a time (2026-11-23T17:00:00Z) or an age (2h, 7d)
     #[arg(long, value_name = "PLACE")]
     to: String,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    yes: Yes,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -110,9 +101,8 @@ pub struct ForgetArgs {
     /// The route
     #[arg(value_name = "ROUTE")]
     name: String,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    yes: Yes,
     #[command(flatten)]
     why: Why,
     #[command(flatten)]
@@ -201,7 +191,7 @@ fn state(route: &RouteStatus) -> (String, Tone) {
 
 fn pause(global: &Global, args: &NameArgs, pause: bool) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let actor = actor(args.why.why.clone());
+    let actor = args.why.actor();
     block_on(async {
         for name in &args.names {
             if pause {
@@ -225,10 +215,10 @@ fn rewind(global: &Global, args: &RewindArgs) -> anyhow::Result<()> {
         "Deliver everything on {} again from {} on?",
         args.name, args.to
     );
-    if !confirm(&question, args.yes)? {
+    if !confirm(&question, args.yes.yes)? {
         bail!("nothing was changed");
     }
-    let actor = actor(args.why.why.clone());
+    let actor = args.why.actor();
     let again = block_on(async { Ok(log.rewind(&args.name, to, actor).await?) })?;
     args.output
         .print(&json!({ "route": args.name, "count": again }), |_| {
@@ -250,7 +240,7 @@ fn place(text: &str, now: Timestamp) -> anyhow::Result<RewindTo> {
 
 fn rename(global: &Global, args: &RenameArgs) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
-    let actor = actor(args.why.why.clone());
+    let actor = args.why.actor();
     block_on(async { Ok(log.rename(&args.from, &args.to, actor).await?) })?;
     args.output
         .print(&json!({ "from": args.from, "to": args.to }), |_| {
@@ -261,10 +251,10 @@ fn rename(global: &Global, args: &RenameArgs) -> anyhow::Result<()> {
 fn forget(global: &Global, args: &ForgetArgs) -> anyhow::Result<()> {
     let log = args.connect.open(global)?;
     let question = format!("Forget {}, with what is waiting and dead on it?", args.name);
-    if !confirm(&question, args.yes)? {
+    if !confirm(&question, args.yes.yes)? {
         bail!("nothing was changed");
     }
-    let actor = actor(args.why.why.clone());
+    let actor = args.why.actor();
     block_on(async { Ok(log.forget(&args.name, actor).await?) })?;
     args.output.print(&json!({ "forgotten": args.name }), |_| {
         format!("{} is forgotten", args.name)

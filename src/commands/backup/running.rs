@@ -10,7 +10,7 @@ use creel_common::log::{BackupOrder, BackupStatus, Operate, OperateError};
 
 use super::Bar;
 use crate::commands::connect::Connect;
-use crate::commands::{block_on, dead::actor};
+use crate::commands::{act::actor, block_on};
 use crate::failure::usage;
 use crate::settings::Global;
 

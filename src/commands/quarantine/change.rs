@@ -6,13 +6,13 @@ use std::time::Duration;
 use anyhow::bail;
 use creel_common::ids::{DeliveryId, QuarantineId};
 use creel_common::log::remote::RemoteLog;
-use creel_common::log::wire::{ActCall, Chosen, ChosenCall, PromoteCall, Promoted, ReverifyCall};
+use creel_common::log::wire::{Chosen, ChosenCall, PromoteCall, Promoted, ReverifyCall};
 use creel_common::time::Timestamp;
 use serde::Serialize;
 
 use super::{Filter, Name};
 use crate::ask::confirm;
-use crate::commands::dead::actor;
+use crate::commands::act::{Why, Yes, actor};
 use crate::commands::deliveries::now;
 use crate::commands::{block_on, connect::Connect};
 use crate::failure::usage;
@@ -40,9 +40,8 @@ pub struct ReverifyArgs {
     /// Only judge, and say how many would be taken in
     #[arg(long)]
     dry_run: bool,
-    /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    why: Option<String>,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -61,9 +60,8 @@ pub struct PromoteArgs {
     /// Why, for the audit
     #[arg(long, value_name = "TEXT")]
     reason: String,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
+    #[command(flatten)]
+    yes: Yes,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -86,12 +84,10 @@ pub struct DiscardArgs {
     /// Only say how many that would be
     #[arg(long)]
     dry_run: bool,
-    /// Do not ask
-    #[arg(long, short)]
-    yes: bool,
-    /// Why, for the audit
-    #[arg(long, value_name = "TEXT")]
-    why: Option<String>,
+    #[command(flatten)]
+    yes: Yes,
+    #[command(flatten)]
+    why: Why,
     #[command(flatten)]
     output: Output,
     #[command(flatten)]
@@ -118,10 +114,6 @@ fn chosen(names: &[Name], filter: &Filter, all: bool, now: Timestamp) -> anyhow:
     Ok(which)
 }
 
-fn act(why: Option<String>) -> ActCall {
-    ActCall::from(actor(why))
-}
-
 /// What reverifying came to.
 #[derive(Debug, Default, Serialize)]
 struct Sum {
@@ -144,7 +136,7 @@ pub fn reverify(global: &Global, args: &ReverifyArgs) -> anyhow::Result<()> {
         from: None,
         limit: 0,
         dry_run: args.dry_run,
-        act: act(args.why.clone()),
+        act: args.why.actor().into(),
     };
     let sum = block_on(all(&log, call))?;
     args.output.print(&sum, sum_text)?;
@@ -217,11 +209,11 @@ pub fn promote(global: &Global, args: &PromoteArgs) -> anyhow::Result<()> {
         relative(view.received_at, now()),
         view.reason
     );
-    if !confirm(&question, args.yes)? {
+    if !confirm(&question, args.yes.yes)? {
         bail!("nothing was changed");
     }
     let call = PromoteCall {
-        act: act(Some(args.reason.clone())),
+        act: actor(Some(args.reason.clone())).into(),
     };
     let promoted: Promoted = block_on(async { Ok(log.promote(args.id, &call).await?) })?;
     args.output.print(&promoted, |promoted| {
@@ -245,7 +237,7 @@ pub fn discard(global: &Global, args: &DiscardArgs) -> anyhow::Result<()> {
     let call = |dry_run| ChosenCall {
         which: which.clone(),
         dry_run,
-        act: act(args.why.clone()),
+        act: args.why.actor().into(),
     };
     let total = block_on(async { Ok(log.discard_quarantined(&call(true)).await?) })?;
     let mut done = Discarded {
@@ -253,7 +245,7 @@ pub fn discard(global: &Global, args: &DiscardArgs) -> anyhow::Result<()> {
         changed: false,
     };
     if total > 0 && !args.dry_run {
-        if !confirm(&format!("Discard {} requests?", count(total)), args.yes)? {
+        if !confirm(&format!("Discard {} requests?", count(total)), args.yes.yes)? {
             bail!("nothing was changed");
         }
         done.count = block_on(async { Ok(log.discard_quarantined(&call(false)).await?) })?;

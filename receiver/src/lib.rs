@@ -33,6 +33,7 @@ mod reply;
 mod server;
 pub mod sources;
 mod standing;
+mod tag;
 mod uses;
 pub mod verify;
 mod visit;

@@ -19,6 +19,8 @@ pub mod facts;
 mod failure;
 mod forwarded;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod ingest;
 mod lending;

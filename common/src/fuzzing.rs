@@ -14,10 +14,8 @@ use crate::log::block::{self, Index};
 use crate::log::cursor::Cursor;
 use crate::log::keys::{KeyMark, fuzzing as runs};
 use crate::log::{codec, frames, losses, state};
+pub use crate::testkit::doors::Door;
 use crate::time::Timestamp;
-
-/// A reader that is handed bytes.
-pub type Door = fn(&[u8]);
 
 /// All of them.
 pub const DOORS: [(&str, Door); 11] = [

@@ -13,11 +13,10 @@ use creel_common::config::{ResolvedToken, Role};
 use creel_common::log::wire::{Refusal, RefusalKind};
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, Uri};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
 
 use crate::current::Current;
 use crate::failure::Failure;
+use crate::tag::Tag;
 
 /// Query parameters under which people put tokens.
 const TOKEN_PARAMETERS: [&str; 5] = [
@@ -42,7 +41,8 @@ pub struct Caller {
 pub struct Tokens(Current<Vec<Known>>);
 
 struct Known {
-    digest: [u8; 32],
+    /// Of the token.
+    digest: Tag,
     caller: Caller,
 }
 
@@ -67,10 +67,10 @@ impl Tokens {
 
     /// Whose token this is. Looks at all of them, whichever matches.
     fn holder(&self, presented: &[u8]) -> Option<Caller> {
-        let digest: [u8; 32] = Sha256::digest(presented).into();
+        let presented = Tag::sha256(presented).into_bytes();
         let mut found = None;
         for known in self.0.now().iter() {
-            if bool::from(known.digest.ct_eq(&digest)) {
+            if known.digest.is(&presented) {
                 found = Some(known.caller.clone());
             }
         }
@@ -98,7 +98,7 @@ impl Tokens {
 
 fn known(tokens: impl IntoIterator<Item = ResolvedToken>) -> Vec<Known> {
     let known = tokens.into_iter().map(|token| Known {
-        digest: Sha256::digest(token.secret.expose().trim().as_bytes()).into(),
+        digest: Tag::sha256(token.secret.expose().trim().as_bytes()),
         caller: Caller {
             role: token.role,
             name: token.name.into(),
@@ -109,9 +109,8 @@ fn known(tokens: impl IntoIterator<Item = ResolvedToken>) -> Vec<Known> {
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
-    scheme
-        .eq_ignore_ascii_case(b"bearer ")
-        .then(|| token.trim_ascii())
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer ");
+    is_bearer.then(|| token.trim_ascii())
 }
 
 fn has_token_parameter(uri: &Uri) -> bool {

@@ -31,7 +31,7 @@ use crate::framing::Framing;
 use crate::server::{Handler, Limits, Peer};
 
 /// Largest head of a request; 431 above. Also bounds a chunked body's trailers.
-const HEAD_BYTES_MAX: usize = 64 << 10;
+pub(crate) const HEAD_BYTES_MAX: usize = 64 << 10;
 /// Largest read at once, and so what an idle connection may hold on to.
 const BUFFER_BYTES_MAX: usize = 128 << 10;
 /// How much of an unread body is thrown away so that the sender gets to read the answer.

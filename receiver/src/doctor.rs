@@ -10,8 +10,8 @@ use std::time::Duration;
 use creel_common::log::wire::{DOCTOR_HEADER, SeenView, VisitView};
 use http::HeaderMap;
 use parking_lot::Mutex;
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+
+use crate::tag::Tag;
 
 /// How long a request is awaited, and what was seen of it is kept.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -26,7 +26,7 @@ pub struct Doctor {
 
 #[derive(Debug)]
 struct Visit {
-    digest: [u8; 32],
+    digest: Tag,
     until: Duration,
     seen: Option<SeenView>,
 }
@@ -36,7 +36,7 @@ impl Doctor {
     pub fn expect(&self, now: Duration) -> VisitView {
         let nonce = hex::encode(rand::random::<[u8; 32]>());
         *self.visit.lock() = Some(Visit {
-            digest: Sha256::digest(nonce.as_bytes()).into(),
+            digest: Tag::sha256(nonce.as_bytes()),
             until: now + PATIENCE,
             seen: None,
         });
@@ -55,10 +55,9 @@ impl Doctor {
         let Some(nonce) = headers.get(DOCTOR_HEADER) else {
             return false;
         };
-        let digest: [u8; 32] = Sha256::digest(nonce.as_bytes()).into();
         let visit = self.visit.lock();
         let met = visit.as_ref().is_some_and(|visit| {
-            visit.seen.is_none() && now < visit.until && digest.ct_eq(&visit.digest).into()
+            visit.seen.is_none() && now < visit.until && visit.digest.is_of(nonce.as_bytes())
         });
         if met {
             self.awaits.store(false, Ordering::Release);

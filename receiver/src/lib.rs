@@ -19,6 +19,8 @@ pub mod facts;
 mod failure;
 mod forwarded;
 mod framing;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod ingest;
 mod lending;
@@ -33,6 +35,7 @@ mod reply;
 mod server;
 pub mod sources;
 mod standing;
+mod tag;
 mod uses;
 pub mod verify;
 mod visit;

@@ -6,4 +6,5 @@ mod docs;
 mod faults;
 mod harness;
 mod scale;
+mod sdks;
 mod trace;

@@ -3,6 +3,7 @@
 pub mod account;
 pub mod clock;
 pub mod disk;
+pub mod doors;
 pub mod engine;
 pub mod log;
 pub mod sample;

@@ -4,6 +4,8 @@ use hmac::{Hmac, KeyInit, Mac as _};
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};
 
+use crate::tag::Tag;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     HmacSha1,
@@ -89,19 +91,18 @@ impl Mac {
     /// Whether one of the signatures is the whole tag, in constant time each.
     pub fn matches_one_of(self, signatures: &[std::borrow::Cow<'_, [u8]>]) -> bool {
         let expected = self.finish();
-        signatures.iter().fold(false, |found, signature| {
-            found | bool::from(subtle::ConstantTimeEq::ct_eq(&expected[..], &signature[..]))
-        })
+        let given = signatures.iter();
+        given.fold(false, |found, signature| found | expected.is(signature))
     }
 
     /// The whole tag.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(self) -> Tag {
         match self {
-            Mac::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
-            Mac::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
-            Mac::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
-            Mac::PlainSha1(hash) => hash.finalize().to_vec(),
-            Mac::PlainSha256(hash) => hash.finalize().to_vec(),
+            Mac::Sha1(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
+            Mac::Sha256(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
+            Mac::Sha512(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
+            Mac::PlainSha1(hash) => Tag::new(hash.finalize().as_slice()),
+            Mac::PlainSha256(hash) => Tag::new(hash.finalize().as_slice()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::algorithm::{Algorithm, Mac};
 use super::clock::Tolerance;
 use super::condition;
 use super::json;
-use super::key::{Key, Ready, is_token};
+use super::key::{Key, Ready};
 use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
 use super::request::View;
@@ -17,6 +17,7 @@ use super::scheme::{AllItems, Block, BodyHash, Choice};
 use super::template::{Context, Template};
 use super::url;
 use super::verifier::Verifier;
+use crate::tag::{self, Tag};
 
 /// What a successful check found out.
 pub(crate) struct Proof<'v> {
@@ -149,7 +150,7 @@ fn item_credentials<'r>(all: &AllItems, view: &View<'r>) -> Result<Option<Values
         let credential = json::scalar(item.as_bytes(), &all.field);
         let credential = credential.ok_or(Reason::MissingSignature)?.into_owned();
         let first = found.get_or_insert_with(|| credential.clone());
-        if !bool::from(subtle::ConstantTimeEq::ct_eq(&first[..], &credential[..])) {
+        if !tag::same(first, &credential) {
             return Err(Reason::NoMatch);
         }
     }
@@ -266,7 +267,7 @@ impl<'v> Check<'v, '_, '_> {
                 continue;
             };
             for value in given {
-                if !is_token(expected, value) {
+                if !expected.is_of(value) {
                     continue;
                 }
                 if key.is_valid(now_unix_ms) {
@@ -351,9 +352,8 @@ impl<'v> Check<'v, '_, '_> {
                 false => Ok(()),
             };
         };
-        let expected: [u8; 32] = Sha256::digest(body).into();
         let given = the_one(&values).ok_or(Reason::BodyHash)?;
-        match subtle::ConstantTimeEq::ct_eq(&expected[..], given).into() {
+        match Tag::sha256(body).is(given) {
             true => Ok(()),
             false => Err(Reason::BodyHash),
         }

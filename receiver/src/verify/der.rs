@@ -22,12 +22,12 @@ pub(crate) fn public_key(spki: &[u8], object: &[u8]) -> Option<Vec<u8>> {
     (found == object && *unused_bits == 0 && rest.is_empty()).then(|| key.to_vec())
 }
 
-/// Content and remainder of an element with this tag.
-fn element(text: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+/// Content and remainder of an element of this kind.
+fn element(text: &[u8], kind: u8) -> Option<(&[u8], &[u8])> {
     let [found, first, rest @ ..] = text else {
         return None;
     };
-    if *found != tag {
+    if *found != kind {
         return None;
     }
     let (length, rest) = match first {

@@ -4,13 +4,14 @@ use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
-use super::key::{Key, is_token};
+use super::key::Key;
 use super::reason::Reason;
 use super::request::View;
 use super::scheme::{Auth, EffectKind, Handshake, Json};
 use super::template::{Context, Template};
 use super::url;
 use super::verifier::Verifier;
+use crate::tag::Tag;
 
 /// What to answer to a handshake.
 #[derive(Debug, Clone)]
@@ -70,11 +71,10 @@ fn key_named<'v>(
     given: &[std::borrow::Cow<'_, [u8]>],
     now_unix_ms: i64,
 ) -> Option<&'v Key> {
-    use sha2::{Digest, Sha256};
     let mut keys = valid_keys(verifier, now_unix_ms);
     keys.find(|key| {
-        let expected: [u8; 32] = Sha256::digest(key.bytes.expose_secret()).into();
-        given.iter().any(|value| is_token(&expected, value))
+        let expected = Tag::sha256(key.bytes.expose_secret());
+        given.iter().any(|value| expected.is_of(value))
     })
 }
 

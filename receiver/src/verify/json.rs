@@ -89,8 +89,41 @@ fn compact(raw: &str) -> Vec<u8> {
 /// The items of the array at `pointer`, at most `max` of them.
 pub(crate) fn items<'t>(text: &'t [u8], pointer: &Pointer, max: usize) -> Option<Vec<&'t str>> {
     let array = raw(text, pointer)?;
-    let items: Vec<&RawValue> = serde_json::from_str(array).ok()?;
-    Some(items.into_iter().take(max).map(RawValue::get).collect())
+    let mut reader = serde_json::Deserializer::from_str(array);
+    let items = FirstItems(max).deserialize(&mut reader).ok()?;
+    reader.end().ok()?;
+    Some(items)
+}
+
+/// The first so many items of an array; the others are read and not kept.
+struct FirstItems(usize);
+
+impl<'t> DeserializeSeed<'t> for FirstItems {
+    type Value = Vec<&'t str>;
+
+    fn deserialize<D: Deserializer<'t>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_seq(self)
+    }
+}
+
+impl<'t> Visitor<'t> for FirstItems {
+    type Value = Vec<&'t str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut from: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while items.len() < self.0 {
+            match from.next_element::<&RawValue>()? {
+                Some(item) => items.push(item.get()),
+                None => return Ok(items),
+            }
+        }
+        while from.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(items)
+    }
 }
 
 struct Seek<'p>(&'p [String]);
@@ -210,6 +243,16 @@ mod tests {
     #[test]
     fn of_a_repeated_key_the_last_counts() {
         assert_eq!(at(r#"{"a":1,"a":"two"}"#, "/a").as_deref(), Some("two"));
+    }
+
+    #[test]
+    fn no_more_items_are_kept_than_are_asked_for() {
+        let pointer = Pointer::parse("/a").unwrap();
+        let text = br#"{"a":[1, {"b":2} ,"c"]}"#;
+        assert_eq!(items(text, &pointer, 2).unwrap(), ["1", r#"{"b":2}"#]);
+        assert_eq!(items(text, &pointer, 9).unwrap().len(), 3);
+        assert_eq!(items(br#"{"a":[1,2,}"#, &pointer, 1), None);
+        assert_eq!(items(br#"{"a":{}}"#, &pointer, 1), None);
     }
 
     #[test]

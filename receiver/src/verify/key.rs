@@ -10,11 +10,12 @@ use icu_normalizer::DecomposingNormalizerBorrowed;
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use sha2::Digest;
 
 use super::algorithm::{Algorithm, Mac};
 use super::der;
 use super::document::unknown;
+use crate::tag::Tag;
 
 /// How the text of a secret becomes a key.
 #[derive(Debug, Clone)]
@@ -204,8 +205,8 @@ pub(crate) enum Ready {
     Public {
         key: UnparsedPublicKey<Vec<u8>>,
     },
-    /// SHA-256 of the credential, so that comparing tells nothing about its length.
-    Token([u8; 32]),
+    /// SHA-256 of the credential.
+    Token(Tag),
 }
 
 impl Ready {
@@ -219,7 +220,7 @@ impl Ready {
             Algorithm::RsaSha1 => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             Algorithm::RsaSha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
             Algorithm::RsaSha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-            _ => return Ok(Ready::Token(Sha256::digest(key).into())),
+            _ => return Ok(Ready::Token(Tag::sha256(key))),
         };
         let key = public(algorithm, key).ok_or(SecretError::PublicKey)?;
         Ok(Ready::Public {
@@ -237,12 +238,6 @@ fn public(algorithm: Algorithm, key: &[u8]) -> Option<Vec<u8>> {
             .filter(|point| point.len() == 65 && point[0] == 4),
         _ => der::public_key(key, der::RSA),
     }
-}
-
-/// Whether `given` is the credential, in constant time.
-pub(crate) fn is_token(expected_sha256: &[u8; 32], given: &[u8]) -> bool {
-    let given: [u8; 32] = Sha256::digest(given).into();
-    subtle::ConstantTimeEq::ct_eq(&expected_sha256[..], &given[..]).into()
 }
 
 /// A secret of a source, with the name it goes by in logs.

@@ -20,6 +20,8 @@ mod diagnose;
 mod document;
 mod event;
 mod form;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod handshake;
 mod json;
 mod key;

@@ -253,6 +253,7 @@ impl Locator {
                 .flatten()
                 .filter(|pair| *pair.name == *name.as_bytes())
                 .map(|pair| pair.value.clone())
+                .take(VALUES_MAX + 1)
                 .collect(),
             Locator::Json(pointer) => json::scalar(view.request.body, pointer)
                 .into_iter()
@@ -260,6 +261,9 @@ impl Locator {
             Locator::Const(value) => vec![Cow::Owned(value.clone().into_bytes())],
             Locator::Basic => return basic(view),
         };
+        if values.len() > VALUES_MAX {
+            return Err(Reason::TooManySignatures);
+        }
         Ok((!values.is_empty()).then_some(values))
     }
 }

@@ -6,6 +6,7 @@ use std::cell::OnceCell;
 use http::{HeaderMap, HeaderName, Method};
 
 use super::form::{self, Pair};
+use super::pipeline::VALUES_MAX;
 use super::reason::Reason;
 use super::url;
 
@@ -65,11 +66,12 @@ impl<'r> View<'r> {
         Ok(Some(first.as_bytes()))
     }
 
-    /// All values of a query parameter, decoded.
+    /// The values of a query parameter, decoded: all of them, or the first so many that are too many.
     pub fn query(&self, name: &str) -> Vec<Cow<'r, [u8]>> {
         form::urlencoded(url::query(self.request.target).as_bytes())
             .filter(|pair| *pair.name == *name.as_bytes())
             .map(|pair| pair.value)
+            .take(VALUES_MAX + 1)
             .collect()
     }
 

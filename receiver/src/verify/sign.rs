@@ -277,7 +277,7 @@ impl<'s> Draft<'s> {
             };
             let mut mac = Mac::new(algorithm, secret)?;
             let rendered = template.render(&context, &mut |piece| mac.update(piece));
-            rendered.ok().map(|()| mac.finish())
+            rendered.ok().map(|()| mac.finish().into_bytes())
         })?;
         made.ok_or_else(|| self.unsupported("the request lacks something that is signed"))
     }

@@ -293,7 +293,7 @@ impl Part {
         }
         let mut mac = Mac::new(*algorithm, secret).ok_or(Reason::UnknownAlgorithm)?;
         mac.update(&value);
-        let tag = mac.finish();
+        let tag = mac.finish().into_bytes();
         Ok(match base64 {
             true => STANDARD.encode(tag),
             false => hex::encode(tag),

@@ -158,6 +158,9 @@ pub(crate) enum Variants {
 
 /// At most this many spellings are tried.
 const SPELLINGS_MAX: usize = 32;
+/// A longer URL is taken as it came: no provider that spells it otherwise sends one, and 32 copies of
+/// what a stranger sends are many.
+const SPELLED_BYTES_MAX: usize = 8 << 10;
 
 /// The spellings to try, most likely first.
 ///
@@ -168,7 +171,7 @@ pub(crate) fn spellings(
     variants: Option<Variants>,
     credentials: Option<&str>,
 ) -> Vec<String> {
-    match variants {
+    match variants.filter(|_| url.len() <= SPELLED_BYTES_MAX) {
         None => vec![url.to_owned()],
         Some(Variants::Twilio) => twilio(url, credentials),
         Some(Variants::HubSpot) => hubspot(url),

@@ -206,10 +206,8 @@ fn user_password(scheme: &Scheme, key: Key) -> Result<Key, SecretError> {
         .flat_map(|block| &block.signatures)
         .any(|pipeline| matches!(pipeline.locator, Locator::Basic));
     let bytes = key.bytes.expose_secret();
-    let password = bytes
-        .iter()
-        .position(|byte| *byte == b':')
-        .map(|at| &bytes[at + 1..]);
+    let colon = bytes.iter().position(|byte| *byte == b':');
+    let password = colon.map(|at| &bytes[at + 1..]);
     if basic && password.is_none_or(|password| password.trim_ascii().is_empty()) {
         return Err(SecretError::NotUserPassword);
     }

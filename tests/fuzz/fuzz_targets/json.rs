@@ -1,0 +1,6 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    creel_fuzz::counted();
+    creel_receiver::fuzzing::target("json", creel_receiver::fuzzing::json, data)
+});

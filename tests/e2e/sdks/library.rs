@@ -21,7 +21,7 @@ impl Language {
     fn command(self, installed: &Path) -> Command {
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sdk");
         let (interpreter, program) = match self {
-            Self::Node => (PathBuf::from("node"), "sdk.mjs"),
+            Self::Node => (installed.join("node"), "sdk.mjs"),
             Self::Python => (installed.join("venv/bin/python"), "sdk.py"),
         };
         let mut command = Command::new(interpreter);

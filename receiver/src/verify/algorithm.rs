@@ -2,18 +2,21 @@
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Algorithm {
     HmacSha1,
     HmacSha256,
+    HmacSha384,
     HmacSha512,
     /// A plain digest over text that contains the secret.
     Sha1,
     Sha256,
     Ed25519,
     EcdsaP256Sha256,
+    /// The same with a signature of two numbers of 32 bytes, as in a JSON Web Token.
+    EcdsaP256Sha256Fixed,
     RsaSha1,
     RsaSha256,
     RsaSha512,
@@ -26,6 +29,7 @@ pub(crate) enum Algorithm {
 pub(crate) const NAMES: &[(&str, Algorithm)] = &[
     ("hmac-sha1", Algorithm::HmacSha1),
     ("hmac-sha256", Algorithm::HmacSha256),
+    ("hmac-sha384", Algorithm::HmacSha384),
     ("hmac-sha512", Algorithm::HmacSha512),
     ("sha1", Algorithm::Sha1),
     ("sha256", Algorithm::Sha256),
@@ -44,6 +48,7 @@ impl Algorithm {
             self,
             Algorithm::Ed25519
                 | Algorithm::EcdsaP256Sha256
+                | Algorithm::EcdsaP256Sha256Fixed
                 | Algorithm::RsaSha1
                 | Algorithm::RsaSha256
                 | Algorithm::RsaSha512
@@ -57,6 +62,7 @@ impl Algorithm {
 pub(crate) enum Mac {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
+    Sha384(Hmac<Sha384>),
     Sha512(Hmac<Sha512>),
     PlainSha1(Sha1),
     PlainSha256(Sha256),
@@ -69,6 +75,7 @@ impl Mac {
         match algorithm {
             Algorithm::HmacSha1 => Hmac::new_from_slice(key).ok().map(Mac::Sha1),
             Algorithm::HmacSha256 => Hmac::new_from_slice(key).ok().map(Mac::Sha256),
+            Algorithm::HmacSha384 => Hmac::new_from_slice(key).ok().map(Mac::Sha384),
             Algorithm::HmacSha512 => Hmac::new_from_slice(key).ok().map(Mac::Sha512),
             Algorithm::Sha1 => Some(Mac::PlainSha1(Sha1::new())),
             Algorithm::Sha256 => Some(Mac::PlainSha256(Sha256::new())),
@@ -76,10 +83,22 @@ impl Mac {
         }
     }
 
+    /// Whether the algorithm is a hash under a key.
+    pub fn is_keyed(algorithm: Algorithm) -> bool {
+        matches!(
+            algorithm,
+            Algorithm::HmacSha1
+                | Algorithm::HmacSha256
+                | Algorithm::HmacSha384
+                | Algorithm::HmacSha512
+        )
+    }
+
     pub fn update(&mut self, piece: &[u8]) {
         match self {
             Mac::Sha1(mac) => mac.update(piece),
             Mac::Sha256(mac) => mac.update(piece),
+            Mac::Sha384(mac) => mac.update(piece),
             Mac::Sha512(mac) => mac.update(piece),
             Mac::PlainSha1(hash) => Digest::update(hash, piece),
             Mac::PlainSha256(hash) => Digest::update(hash, piece),
@@ -99,6 +118,7 @@ impl Mac {
         match self {
             Mac::Sha1(mac) => mac.finalize().into_bytes().to_vec(),
             Mac::Sha256(mac) => mac.finalize().into_bytes().to_vec(),
+            Mac::Sha384(mac) => mac.finalize().into_bytes().to_vec(),
             Mac::Sha512(mac) => mac.finalize().into_bytes().to_vec(),
             Mac::PlainSha1(hash) => hash.finalize().to_vec(),
             Mac::PlainSha256(hash) => hash.finalize().to_vec(),

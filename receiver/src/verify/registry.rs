@@ -73,6 +73,7 @@ const BUILT_IN: &[(&str, &str)] = built_in! {
     "front-app"
     "front-rule"
     "fusionauth"
+    "fusionauth-hmac"
     "getstream"
     "ghost"
     "gitea"

@@ -12,7 +12,6 @@ use super::jwt;
 use super::key::KeyFormat;
 use super::pin::Pin;
 use super::pipeline::{Locator, Pipeline};
-use super::reason::Reason;
 use super::template::{Asks, Template};
 use super::url::Variants;
 
@@ -47,7 +46,7 @@ pub(crate) struct Block {
     /// Every item of this array must carry the credential.
     pub all_items: Option<AllItems>,
     /// Every item of the body is signed by itself.
-    pub items: Option<fn(&[u8]) -> Result<Vec<hooks::Item>, Reason>>,
+    pub items: Option<hooks::Items>,
     pub id: Vec<Pipeline>,
     pub time: Vec<Pipeline>,
     pub tolerance: Option<Tolerance>,

@@ -34,12 +34,15 @@ pub(crate) struct Item {
     pub signature: Option<Vec<u8>>,
 }
 
+/// Finds the items of a body.
+pub(crate) type Items = fn(&[u8]) -> Result<Vec<Item>, Reason>;
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Hook {
     /// Another string to sign.
     Message(Message),
     /// The items of the body, each signed; all have to be genuine.
-    Items(fn(&[u8]) -> Result<Vec<Item>, Reason>),
+    Items(Items),
 }
 
 /// The only list of them.

@@ -113,3 +113,37 @@ fn what_could_not_be_refreshed_for_a_week_is_missing() {
     let late = ring.key_set(URL, NOW_MS + STALE_AFTER_MS).err();
     assert_eq!(late, Some(Reason::KeyPending));
 }
+
+#[tokio::test]
+async fn whoever_waits_for_keys_is_woken_by_each_and_by_one_that_came_meanwhile() {
+    let ring = Keyring::default();
+    ring.expect(URL, KeyKind::KeySet);
+    let before = ring.arrivals();
+    let wanted = one(&ring, secs(0)).unwrap();
+    ring.settle(&wanted, &Fetched::Failed, secs(0), NOW_MS)
+        .unwrap();
+    ring.announce_after(before);
+    let woken = tokio::time::timeout(Duration::ZERO, ring.arrival()).await;
+    assert!(woken.is_err());
+    let wanted = one(&ring, secs(1)).unwrap();
+    ring.settle(&wanted, &came(), secs(1), NOW_MS).unwrap();
+    ring.arrival().await;
+    // one who looked before it came, and was done after it was announced
+    ring.announce_after(before);
+    ring.arrival().await;
+    ring.announce_after(ring.arrivals());
+    let woken = tokio::time::timeout(Duration::ZERO, ring.arrival()).await;
+    assert!(woken.is_err());
+}
+
+#[test]
+fn a_request_of_an_earlier_day_has_an_absent_key_looked_for_again() {
+    let ring = Keyring::default();
+    let _ = ring.certificate(URL, NOW_MS);
+    let wanted = one(&ring, secs(0)).unwrap();
+    ring.settle(&wanted, &Fetched::Absent, secs(0), NOW_MS)
+        .unwrap();
+    let earlier = NOW_MS - 24 * 3_600_000;
+    let again = ring.certificate(URL, earlier).err();
+    assert_eq!(again, Some(Reason::KeyPending));
+}

@@ -46,6 +46,7 @@ pub fn keys(config: &Config, source: &Source, secrets: &[Secret]) -> SourceKeys 
         options: source.options.clone(),
         tolerance: source.tolerance,
         idempotency_key: source.idempotency_key.clone(),
+        ..SourceKeys::default()
     }
 }
 

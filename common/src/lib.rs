@@ -21,7 +21,9 @@ pub mod secret;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod time;
-#[cfg(feature = "remote")]
+#[cfg(feature = "web")]
 pub mod tls;
 #[cfg(feature = "layer")]
 pub mod wall;
+#[cfg(feature = "web")]
+pub mod web;

@@ -24,6 +24,7 @@ use crate::body::{self, BodyLimits, Budget, Share};
 use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::forwarded::Origin;
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::quarantine::{Item, ItemHead, Quarantine};
 use crate::quiet::{Quiet, Tell};
@@ -56,6 +57,8 @@ pub struct Ingest {
     pub quiet: Quiet,
     /// Awaits a request of ours now and then.
     pub doctor: Doctor,
+    /// Keys that are fetched, secrets that are learned.
+    pub keys: Arc<Keys>,
     /// Where requests that fail verification go, if anywhere.
     pub quarantine: Option<Arc<Quarantine>>,
 }
@@ -73,7 +76,7 @@ impl Handler for Public {
 }
 
 /// A request that was not taken, and what its answer needs.
-struct Refusal<'s> {
+pub(crate) struct Refusal<'s> {
     source: Option<&'s Arc<Source>>,
     /// Methods that would have been allowed.
     allow: Option<&'s HeaderValue>,
@@ -168,7 +171,9 @@ impl Ingest {
             self.doctor.note(seen);
             return Err(Stop::Handshake(Box::new(reply::visited())));
         }
-        let mut accepted = accept(source, &request, received_at).inspect_err(|stop| {
+        let arrivals = self.keys.ring.arrivals();
+        let judged = self.accept(source, &request, received_at).await;
+        let mut accepted = judged.inspect_err(|stop| {
             self.quarantine(
                 stop,
                 source,
@@ -177,6 +182,10 @@ impl Ingest {
                 peer,
                 (origin.remote, received_at),
             );
+            if stop.not_verified() == Some(Reason::KeyPending) {
+                // one that came meanwhile was announced before this was there to be looked at
+                self.keys.ring.announce_after(arrivals);
+            }
         })?;
         let ack_headers = std::mem::take(&mut accepted.ack_headers);
         let delivery = delivery(
@@ -267,13 +276,13 @@ impl Ingest {
 }
 
 /// Why `take` ended without a delivery.
-enum Stop<'s> {
+pub(crate) enum Stop<'s> {
     Handshake(Box<Reply>),
     Refused(Refusal<'s>),
 }
 
 impl<'s> Stop<'s> {
-    fn refused(source: Option<&'s Arc<Source>>, why: Refused, body_read: bool) -> Self {
+    pub(crate) fn refused(source: Option<&'s Arc<Source>>, why: Refused, body_read: bool) -> Self {
         Self::Refused(Refusal {
             source,
             allow: source.map(|source| &source.allow),
@@ -284,11 +293,12 @@ impl<'s> Stop<'s> {
 
     /// The scheme's reason, if it was the scheme that said no.
     fn not_verified(&self) -> Option<Reason> {
-        match self {
-            Self::Refused(Refusal {
-                why: Refused::NotVerified { reason, .. },
-                ..
-            }) => Some(*reason),
+        let Self::Refused(Refusal { why, .. }) = self else {
+            return None;
+        };
+        match why {
+            Refused::NotVerified { reason, .. } => Some(*reason),
+            Refused::KeyPending => Some(Reason::KeyPending),
             _ => None,
         }
     }
@@ -312,29 +322,6 @@ fn allows(source: Option<&Arc<Source>>, method: &Method) -> bool {
     match source {
         Some(source) => source.verifier.methods().contains(method),
         None => method == Method::POST,
-    }
-}
-
-fn accept<'s>(
-    source: &'s Arc<Source>,
-    request: &verify::Request<'_>,
-    now: Timestamp,
-) -> Result<Accepted, Stop<'s>> {
-    let refused = |why| Stop::refused(Some(source), why, true);
-    match judge(&source.verifier, request, now) {
-        Verdict::Verified(accepted) => {
-            source.used(accepted.key_index, now);
-            Ok(accepted)
-        }
-        Verdict::Handshake(given) if given.effect.is_some() => Err(refused(Refused::Effect)),
-        Verdict::Handshake(given) => {
-            tracing::info!(source = %source.name, status = given.status, "handshake answered");
-            Err(Stop::Handshake(Box::new(reply::handshake(given))))
-        }
-        Verdict::Refused(reason) => {
-            let status = source.verifier.pack().refusal_status(reason);
-            Err(refused(Refused::NotVerified { reason, status }))
-        }
     }
 }
 

@@ -10,6 +10,7 @@
 //! clock is read but the one handed in; no destination is known here.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod accept;
 pub mod auth;
 mod body;
 mod connection;
@@ -23,6 +24,7 @@ mod framing;
 pub mod fuzzing;
 mod health;
 mod ingest;
+pub mod keys;
 mod lending;
 pub mod metrics;
 mod operate;

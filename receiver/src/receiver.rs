@@ -20,13 +20,14 @@ use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
 use crate::reload::Reload;
 use crate::server::{Limits, serve};
-use crate::sources::Sources;
+use crate::sources::{Common, Sources};
 use crate::uses::{self, Tallies};
 use crate::verify::Registry;
 
@@ -45,6 +46,8 @@ pub struct Prepared {
     pub tallies: Arc<Tallies>,
     /// The private listener's tokens.
     pub tokens: Tokens,
+    /// What is fetched and learned while it runs.
+    pub keys: Arc<Keys>,
     /// All counters; they observe the log, too.
     pub metrics: Arc<Metrics>,
     /// What should be known and prevents nothing.
@@ -117,11 +120,17 @@ impl Prepared {
     pub fn new(config: &Config, registry: &Registry, version: &str) -> Result<Self, Problems> {
         let metrics = Arc::new(Metrics::new(version));
         let tallies = Arc::new(Tallies::default());
-        let made = Made::of(config, registry, &metrics, &tallies)?;
+        let keys = Arc::new(Keys::new(
+            &config.receiver,
+            metrics.clone(),
+            tallies.clone(),
+        ));
+        let made = Made::of(config, registry, &metrics, &keys)?;
         Ok(Self {
             sources: Current::new(made.sources),
             tallies,
             tokens: Tokens::new(made.tokens),
+            keys,
             metrics,
             warnings: made.warnings,
         })
@@ -181,7 +190,7 @@ impl Made {
         config: &Config,
         registry: &Registry,
         metrics: &Metrics,
-        tallies: &Tallies,
+        keys: &Keys,
     ) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let tokens = kept(config.resolve_tokens(), &mut problems);
@@ -190,11 +199,26 @@ impl Made {
             Some(resolved) => resolved.secrets.clone(),
             None => complete_secrets(config),
         };
-        let sources = Sources::prepare(config, found, registry, metrics, tallies);
-        let sources = kept(sources, &mut problems);
+        let learned = keys.learned.recall();
+        let learned =
+            learned.map_err(|error| config.origin.error("receiver.keys", error.to_string()));
+        let learned = kept(learned, &mut problems);
+        let none = BTreeMap::new();
+        let common = Common {
+            registry,
+            metrics,
+            tallies: &keys.tallies,
+            keyring: &keys.ring,
+            learned: learned.as_ref().unwrap_or(&none),
+        };
+        let sources = kept(Sources::prepare(config, found, &common), &mut problems);
         let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
             return Err(merged(problems));
         };
+        if learned.is_none() {
+            // a source whose secret cannot be read must not learn another
+            return Err(merged(problems));
+        }
         let warnings = [secrets.warnings, tokens.warnings];
         Ok(Self {
             sources,
@@ -300,10 +324,15 @@ impl Receiver {
         let Prepared {
             sources,
             tokens,
+            keys,
             metrics,
             ..
         } = self.prepared;
         metrics.reloads.note(true, self.clock.wall());
+        let (known, now) = (keys.clone(), self.clock.wall());
+        let recalled = tokio::task::spawn_blocking(move || known.recall(now));
+        recalled.await.map_err(io::Error::other)?;
+        tokio::spawn(keys.clone().run(self.clock.clone(), self.stop.clone()));
         let log = self.reload.log().clone();
         let keeping = tokio::spawn(uses::keep_until(
             self.stop.clone(),
@@ -321,6 +350,7 @@ impl Receiver {
             body_timeout: self.config.body_timeout,
             quiet: Quiet::default(),
             doctor: Doctor::default(),
+            keys,
             quarantine: self.quarantine.clone(),
         });
         let api = Api {
@@ -337,7 +367,8 @@ impl Receiver {
             started: self.clock.mono(),
         };
         if let Some(quarantine) = self.quarantine {
-            tokio::spawn(quarantine.recover(api.clone()));
+            tokio::spawn(quarantine.clone().recover(api.clone()));
+            tokio::spawn(quarantine.follow_keys(api.clone()));
         }
         let limits = |connections_max| Limits {
             connections_max,

@@ -23,12 +23,12 @@ use tokio::sync::Mutex;
 use crate::auth::{Caller, Tokens};
 use crate::current::Current;
 use crate::failure::{Errors, Failure, Payload};
+use crate::keys::Keys;
 use crate::metrics::Metrics;
 use crate::operate::actor;
 use crate::private::Api;
 use crate::receiver::{Made, Prepared};
 use crate::sources::Sources;
-use crate::uses::Tallies;
 use crate::verify::Registry;
 
 /// Reads the configuration file again, and the packs it may name; or says everything that is wrong.
@@ -50,7 +50,7 @@ pub struct Reload {
     /// The one in use.
     running: Mutex<Arc<Config>>,
     sources: Current<Sources>,
-    tallies: Arc<Tallies>,
+    keys: Arc<Keys>,
     tokens: Tokens,
     metrics: Arc<Metrics>,
     log: Arc<LocalLog>,
@@ -74,7 +74,7 @@ impl Reload {
             around,
             running: Mutex::new(Arc::new(config)),
             sources: prepared.sources.clone(),
-            tallies: prepared.tallies.clone(),
+            keys: prepared.keys.clone(),
             tokens: prepared.tokens.clone(),
             metrics: prepared.metrics.clone(),
             log,
@@ -128,6 +128,8 @@ impl Reload {
         running: &mut Arc<Config>,
         actor: Actor,
     ) -> Result<ReloadView, OperateError> {
+        // no secret is learned between what is read of them and what is taken over
+        let _turn = self.keys.learned.turn().await;
         let (reload, old) = (self.clone(), running.clone());
         let fresh = tokio::task::spawn_blocking(move || reload.make(&old));
         let fresh = fresh
@@ -154,7 +156,7 @@ impl Reload {
     fn make(&self, running: &Config) -> Result<Fresh, String> {
         let (config, registry) = (self.around.read)()?;
         let mut problems = running.needs_restart(&config);
-        let made = match Made::of(&config, &registry, &self.metrics, &self.tallies) {
+        let made = match Made::of(&config, &registry, &self.metrics, &self.keys) {
             Ok(made) if problems.is_empty() => made,
             Ok(_) => return Err(problems.to_string()),
             Err(more) => {

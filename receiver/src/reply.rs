@@ -54,9 +54,12 @@ pub enum Refused {
     /// Bodies in memory would exceed `bodies_bytes_max`.
     #[error("too many bytes of bodies in memory")]
     Overloaded,
-    /// A handshake asks for something that this version does not do.
-    #[error("handshake with an effect that is not carried out")]
-    Effect,
+    /// A handshake asks for something that could not be done.
+    #[error("handshake: {0}")]
+    Effect(String),
+    /// The key that its signature names is still to be fetched.
+    #[error("the sender's key is not there yet")]
+    KeyPending,
     /// The log did not take it.
     #[error(transparent)]
     Log(#[from] AppendError),
@@ -77,7 +80,8 @@ impl Refused {
             Self::TooSlow => "too_slow",
             Self::Malformed => "malformed",
             Self::Overloaded => "overloaded",
-            Self::Effect => "effect",
+            Self::Effect(_) => "effect",
+            Self::KeyPending => Reason::KeyPending.name(),
             Self::Log(AppendError::Full(reached)) => match reached.bound {
                 Bound::Reserve | Bound::ReserveOperate => "log_full",
                 Bound::MaxBytes => "log_max_bytes",
@@ -90,7 +94,10 @@ impl Refused {
 
     /// It is our fault, not the sender's.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Overloaded | Self::Effect | Self::Log(_))
+        matches!(
+            self,
+            Self::Overloaded | Self::Effect(_) | Self::KeyPending | Self::Log(_)
+        )
     }
 
     /// The status, the text and, for our own faults, the seconds after which to come back.
@@ -105,7 +112,8 @@ impl Refused {
             Self::TooSlow => (408, r#"{"error":"too slow"}"#, None),
             Self::Malformed => (400, r#"{"error":"malformed request"}"#, None),
             Self::Overloaded => (503, r#"{"error":"overloaded"}"#, Some(1)),
-            Self::Effect => (503, r#"{"error":"unavailable"}"#, Some(60)),
+            Self::Effect(_) => (503, r#"{"error":"unavailable"}"#, Some(60)),
+            Self::KeyPending => (503, r#"{"error":"unavailable"}"#, Some(5)),
             Self::Log(AppendError::Full(_)) => (503, r#"{"error":"unavailable"}"#, Some(30)),
             Self::Log(AppendError::Busy(_)) => (503, r#"{"error":"unavailable"}"#, Some(1)),
             Self::Log(AppendError::Stopped) => (503, r#"{"error":"unavailable"}"#, Some(5)),
@@ -206,7 +214,8 @@ mod tests {
         let quota = Bounds::quota_reached(&"shop".into(), 1, 1).expect("it is reached");
         for refused in [
             Refused::Overloaded,
-            Refused::Effect,
+            Refused::Effect("no room".into()),
+            Refused::KeyPending,
             Refused::Log(AppendError::Full(quota)),
             Refused::Log(AppendError::Busy("too many".into())),
             Refused::Log(AppendError::Stopped),

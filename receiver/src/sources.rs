@@ -17,7 +17,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::uses::{Tallies, Tally};
 use crate::verify::{
-    self, Around, Diagnosis, PrepareError, Registry, SourceKey, SourceKeys, Verifier,
+    self, Around, Diagnosis, Keyring, PrepareError, Registry, SecretError, SourceKey, SourceKeys,
+    Verifier,
 };
 
 /// Largest body where neither the pack nor the source says otherwise: 1 MiB.
@@ -27,7 +28,7 @@ pub const BODY_BYTES_MAX: u64 = 1 << 20;
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
 
 /// One source, ready.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Source {
     /// Its place among the sources, for what is kept per source.
     pub number: usize,
@@ -53,7 +54,7 @@ pub struct Source {
 }
 
 /// One of a source's secrets, without the secret.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct KnownSecret {
     /// Its id.
     pub id: String,
@@ -64,7 +65,7 @@ pub struct KnownSecret {
 }
 
 /// All sources by name.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Sources {
     by_name: HashMap<String, Arc<Source>>,
     in_order: Vec<Arc<Source>>,
@@ -74,12 +75,27 @@ pub struct Sources {
 
 /// Stands in for a source that does not exist, so that guessing names tells nothing: it has the
 /// methods, limits and scheme of a configured source, and a secret that nobody has.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Twin {
     /// The source it is like.
     pub of: Option<Arc<Source>>,
     /// Refuses everything, in that source's time.
     pub verifier: Verifier,
+}
+
+/// What all sources of a receiver share.
+#[derive(Clone, Copy)]
+pub struct Common<'c> {
+    /// The packs.
+    pub registry: &'c Registry,
+    /// Their counters.
+    pub metrics: &'c Metrics,
+    /// How often their secrets have verified.
+    pub tallies: &'c Tallies,
+    /// Keys by URL.
+    pub keyring: &'c Arc<Keyring>,
+    /// Secrets that senders named, by source.
+    pub learned: &'c BTreeMap<String, SourceKey>,
 }
 
 impl Sources {
@@ -91,9 +107,7 @@ impl Sources {
     pub fn prepare(
         config: &Config,
         mut secrets: BTreeMap<String, Vec<Secret>>,
-        registry: &Registry,
-        metrics: &Metrics,
-        tallies: &Tallies,
+        common: &Common<'_>,
     ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
         let mut problems: Option<Problems> = None;
@@ -102,9 +116,8 @@ impl Sources {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
-            let around = (registry, metrics, tallies);
-            match Source::prepare(number, source, &secrets, public_url, around) {
-                Ok(source) => in_order.push(Arc::new(source)),
+            match Source::prepare(number, source, &secrets, public_url, common) {
+                Ok(source) => in_order.push(Arc::new(source.recalling(common))),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
                     let problem = config.origin.error(path, message);
@@ -124,7 +137,7 @@ impl Sources {
             .collect();
         Ok(Self {
             by_name,
-            twins: twins(config, &in_order, registry),
+            twins: twins(config, &in_order, common.registry),
             in_order,
             dice: RandomState::new(),
         })
@@ -133,6 +146,19 @@ impl Sources {
     /// A source by name.
     pub fn get(&self, name: &str) -> Option<&Arc<Source>> {
         self.by_name.get(name)
+    }
+
+    /// The same with another in the place of the one of its name.
+    pub fn with(&self, source: Source) -> Self {
+        let source = Arc::new(source);
+        let mut sources = self.clone();
+        for place in sources.in_order.iter_mut() {
+            if place.name == source.name {
+                *place = source.clone();
+            }
+        }
+        sources.by_name.insert(source.name.clone(), source);
+        sources
     }
 
     /// How often the secrets of all of them have verified.
@@ -180,11 +206,11 @@ impl Source {
         source: &config::Source,
         secrets: &[Secret],
         public_url: Option<&str>,
-        (registry, metrics, tallies): (&Registry, &Metrics, &Tallies),
+        common: &Common<'_>,
     ) -> Result<Self, (String, String)> {
         let name = &source.name;
-        let Some(pack) = registry.get(&source.provider) else {
-            let message = unknown_provider(&source.provider, registry);
+        let Some(pack) = common.registry.get(&source.provider) else {
+            let message = unknown_provider(&source.provider, common.registry);
             return Err(("provider".into(), message));
         };
         let url = source.public_url.as_deref().or(public_url);
@@ -194,6 +220,7 @@ impl Source {
             options: source.options.clone(),
             tolerance: source.tolerance,
             idempotency_key: source.idempotency_key.clone(),
+            keyring: common.keyring.clone(),
         };
         let verifier = pack
             .prepare(&keys)
@@ -214,11 +241,44 @@ impl Source {
             content_types: source.content_types.clone(),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
-            metrics: metrics.source(name),
-            secrets: known_secrets(source, tallies),
+            metrics: common.metrics.source(name),
+            secrets: known_secrets(source, common.tallies),
             view: view(source, &verifier, url, body_bytes_max),
             verifier,
         })
+    }
+
+    /// With what its sender has named in an earlier run, unless the configuration gives it a secret.
+    fn recalling(self, common: &Common<'_>) -> Self {
+        let learned = common.learned.get(&self.name);
+        let learned = learned.filter(|_| self.secrets.is_empty() && self.verifier.learns());
+        let Some(secret) = learned else { return self };
+        match self.with_secret(secret, common.tallies) {
+            Ok(source) => source,
+            Err(problem) => {
+                let (source, id) = (&self.name, &secret.id);
+                tracing::error!(source, id, %problem, "the secret that the sender named is of no use");
+                self
+            }
+        }
+    }
+
+    /// The same with one more secret, behind the others.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn with_secret(&self, secret: &SourceKey, tallies: &Tallies) -> Result<Self, SecretError> {
+        let verifier = self.verifier.with(secret)?;
+        let mut source = Self {
+            verifier,
+            ..self.clone()
+        };
+        source.secrets.push(KnownSecret {
+            id: secret.id.clone(),
+            window: secret.window,
+            tally: tallies.of(&self.name, &secret.id),
+        });
+        Ok(source)
     }
 
     /// Whether a body with these headers is of a type that is taken. Contradicting types are none.
@@ -323,6 +383,7 @@ fn field(error: &PrepareError) -> String {
     match error {
         PrepareError::NoSecret { .. }
         | PrepareError::SecretUnused { .. }
+        | PrepareError::SecretFetched { .. }
         | PrepareError::TooManySecrets => "secrets".into(),
         PrepareError::Secret { index, .. } => format!("secrets[{index}]"),
         PrepareError::Option(_) => "options".into(),

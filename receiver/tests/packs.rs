@@ -32,9 +32,14 @@ const SECRETS: [[&str; 3]; 2] = [
 
 /// Packs that sign with a key only the sender has, or check nothing.
 const UNSIGNABLE: &[&str] = &[
+    "aws-sns",
     "discord",
     "fireblocks",
+    "fusionauth",
+    "google-pubsub",
     "none",
+    "paypal",
+    "plaid",
     "sendgrid",
     "standardwebhooks-v1a",
     "telnyx",
@@ -451,6 +456,60 @@ fn no_challenge_gets_a_body_signed() {
     }
 }
 
+/// Braintree's deliveries are base64, which looks like a challenge.
+#[test]
+fn what_braintree_has_signed_as_a_challenge_is_no_delivery() {
+    let [verifier, _] = &VERIFIERS["braintree"];
+    let check = |method: &http::Method, target: &str, body: &str| {
+        let form = HeaderValue::from_static("application/x-www-form-urlencoded");
+        let headers = [(http::header::CONTENT_TYPE, form)].into_iter().collect();
+        let request = Request {
+            method,
+            scheme: "https",
+            host: "h",
+            target,
+            headers: &headers,
+            body: body.as_bytes(),
+        };
+        verifier.check(&request, NOW_UNIX_MS)
+    };
+    let ask = |text: &str| {
+        let target = format!("/in/braintree?bt_challenge={text}");
+        match check(&http::Method::GET, &target, "") {
+            Verdict::Handshake(reply) => Some(String::from_utf8(reply.body).unwrap()),
+            _ => None,
+        }
+    };
+    // what a delivery could be, and what the library asks nothing of
+    for text in [
+        "PG5vdGlmaWNhdGlvbj48L25vdGlmaWNhdGlvbj4%3D",
+        "PG5vdGlmaWNhdGlvbj4",
+        "5f05bdfff99553b050",
+        "5F05BDFFF99553B050F8",
+        "5f05bdfff99553b050f85f05bdfff99553b0",
+        "5f05bdfff99553b050f8%0A",
+        "",
+    ] {
+        assert_eq!(ask(text), None, "{text}");
+    }
+    let challenge = "5f05bdfff99553b050f8";
+    let answer = ask(challenge).unwrap();
+    let signature = answer.replace('|', "%7C");
+    for end in ["", "%0A"] {
+        let body = format!("bt_signature={signature}&bt_payload={challenge}{end}");
+        let verdict = check(&http::Method::POST, "/in/braintree", &body);
+        let reason = if end.is_empty() {
+            Reason::Condition
+        } else {
+            Reason::NoMatch
+        };
+        assert!(
+            matches!(verdict, Verdict::Refused(r) if r == reason),
+            "{verdict:?}"
+        );
+    }
+}
+
 /// Header names that some pack looks at.
 static HEADERS: LazyLock<Vec<HeaderName>> = LazyLock::new(|| {
     let mut names: BTreeSet<String> = ["content-type", "authorization"].map(str::to_owned).into();
@@ -576,7 +635,8 @@ fn a_pack_that_needs_no_secret_says_so() {
             Err(PrepareError::NoSecret { .. } | PrepareError::Option(_))
         );
         // the sender names it itself, or only the handshake is wanted
-        let without = ["asana", "azure-event-grid", "none", "notion"].contains(&pack.name());
+        let without =
+            ["asana", "aws-sns", "azure-event-grid", "none", "notion"].contains(&pack.name());
         assert_eq!(needs, !without, "{}", pack.name());
     }
 }

@@ -19,7 +19,7 @@ const BALLAST_BYTES: u64 = 64 << 20;
 
 /// The whole configuration. Only for a file in which no error was found.
 pub fn build(file: &Fields, path: &Path, origin: Origin, warnings: Problems) -> Config {
-    let receiver = receiver(&file.get("receiver"));
+    let receiver = receiver(&file.get("receiver"), &file.get("log"));
     Config {
         path: path.to_owned(),
         log: log(&file.get("log")),
@@ -54,7 +54,7 @@ fn each<T>(file: &Fields, key: &str, build: impl Fn(&str, &Fields) -> T) -> BTre
         .collect()
 }
 
-fn receiver(fields: &Fields) -> Receiver {
+fn receiver(fields: &Fields, log: &Fields) -> Receiver {
     Receiver {
         listen: fields.get("listen"),
         private: fields.get("private"),
@@ -72,6 +72,8 @@ fn receiver(fields: &Fields) -> Receiver {
             .map(token)
             .collect(),
         providers: fields.opt("providers"),
+        keys: keys_path(fields, log),
+        keys_allow: fields.get("keys_allow"),
     }
 }
 
@@ -127,8 +129,16 @@ fn quarantine(fields: &Fields, log: &Fields) -> Quarantine {
 
 /// What is typed, or beside the log.
 pub fn quarantine_path(fields: &Fields, log: &Fields) -> PathBuf {
-    let beside = || log.get::<PathBuf>("path").with_file_name("quarantine");
-    fields.opt("path").unwrap_or_else(beside)
+    beside(log, fields.opt("path"), "quarantine")
+}
+
+/// What is typed, or beside the log.
+pub fn keys_path(receiver: &Fields, log: &Fields) -> PathBuf {
+    beside(log, receiver.opt("keys"), "keys")
+}
+
+fn beside(log: &Fields, typed: Option<PathBuf>, name: &str) -> PathBuf {
+    typed.unwrap_or_else(|| log.get::<PathBuf>("path").with_file_name(name))
 }
 
 /// What is typed, or a quarter of the reserve.

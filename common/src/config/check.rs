@@ -36,7 +36,7 @@ pub fn check(file: &Fields, places: &Places, known: &Known, directory: &Path) ->
     check.receivers();
     check.room();
     check.own_packs();
-    check.quarantine();
+    check.beside_the_log();
     check.every_source();
     check.every_destination();
     check.every_route();
@@ -209,23 +209,27 @@ impl Check<'_> {
     }
 
     /// The log's directory is the engine's alone; and what is refused there ends the process, which
-    /// nothing of the quarantine may do.
-    fn quarantine(&mut self) {
-        let fields: Fields = self.file.opt("quarantine").unwrap_or_default();
+    /// nothing of the quarantine or of the keys may do.
+    fn beside_the_log(&mut self) {
         let log: Fields = self.file.opt("log").unwrap_or_default();
         let Some(of_log) = log.opt::<PathBuf>("path") else {
             return;
         };
-        // a dot stands for the directory that is there anyway
-        let plain = |path: PathBuf| -> PathBuf {
-            let parts = path.components();
-            parts.filter(|part| *part != Component::CurDir).collect()
-        };
-        let own = plain(build::quarantine_path(&fields, &log));
+        let quarantine: Fields = self.file.opt("quarantine").unwrap_or_default();
+        let receiver: Fields = self.file.opt("receiver").unwrap_or_default();
         let of_log = plain(of_log);
-        if own.starts_with(&of_log) || of_log.starts_with(&own) {
-            let message = "must be neither in the log's directory (`log.path`) nor around it";
-            self.error(fields.at("path"), message);
+        for (at, own) in [
+            (
+                quarantine.at("path"),
+                build::quarantine_path(&quarantine, &log),
+            ),
+            (receiver.at("keys"), build::keys_path(&receiver, &log)),
+        ] {
+            let own = plain(own);
+            if own.starts_with(&of_log) || of_log.starts_with(&own) {
+                let message = "must be neither in the log's directory (`log.path`) nor around it";
+                self.error(at, message);
+            }
         }
     }
 
@@ -480,4 +484,10 @@ fn in_clear(receiver: &str) -> bool {
         None => false,
     };
     read.scheme() == "http" && !near
+}
+
+/// A dot stands for the directory that is there anyway.
+fn plain(path: PathBuf) -> PathBuf {
+    let parts = path.components();
+    parts.filter(|part| *part != Component::CurDir).collect()
 }

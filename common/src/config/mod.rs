@@ -100,6 +100,10 @@ pub struct Receiver {
     pub tokens: Vec<Token>,
     /// The directory of own provider packs.
     pub providers: Option<PathBuf>,
+    /// Where keys that were fetched and secrets that senders named are. Default `keys` beside the log's.
+    pub keys: PathBuf,
+    /// Private networks that keys may be fetched from.
+    pub keys_allow: Vec<IpNet>,
 }
 
 /// One token of the private listener.

@@ -4,6 +4,7 @@
 //! can make them grow.
 
 mod dedupe;
+mod keys;
 mod label;
 mod log;
 mod quarantine;
@@ -33,6 +34,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::dedupe::DedupeGauges;
+use self::keys::KeyCounters;
 use self::label::{AttemptLabel, ListenerLabel, RefusedLabel, RouteLabel, SourceLabel, label};
 use self::log::LogGauges;
 use self::quarantine::QuarantineGauges;
@@ -77,6 +79,8 @@ pub struct Metrics {
     quarantine_dropped: Family<RefusedLabel, Counter>,
     body_bytes: Gauge,
     uptime: Seconds,
+    /// Keys of senders that are fetched.
+    pub keys: KeyCounters,
     /// The secrets of sources.
     pub secrets: SecretGauges,
     /// The configuration.
@@ -154,9 +158,11 @@ impl Metrics {
             quarantine_dropped: Family::default(),
             body_bytes: Gauge::default(),
             uptime: Seconds::default(),
+            keys: KeyCounters::default(),
             secrets: SecretGauges::default(),
             reloads: ReloadGauges::default(),
         };
+        metrics.keys.register(&mut metrics.registry);
         metrics.secrets.register(&mut metrics.registry);
         metrics.reloads.register(&mut metrics.registry);
         metrics.register_intake();

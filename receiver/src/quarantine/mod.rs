@@ -17,6 +17,7 @@ pub(crate) mod calls;
 mod dirs;
 mod intent;
 mod item;
+mod pending;
 mod rate;
 mod review;
 mod segment;
@@ -73,6 +74,8 @@ pub struct Shared {
     inbox: Mutex<Inbox>,
     bell: Condvar,
     scanned: watch::Sender<bool>,
+    /// How many turns the thread has written.
+    turns: watch::Sender<u64>,
     metrics: Arc<Metrics>,
 }
 
@@ -111,6 +114,7 @@ impl Quarantine {
             inbox: Mutex::default(),
             bell: Condvar::new(),
             scanned: watch::Sender::new(false),
+            turns: watch::Sender::new(0),
             metrics,
         });
         let writer = Writer {

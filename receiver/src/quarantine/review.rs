@@ -15,6 +15,7 @@ use creel_common::delivery::{Delivery, IdempotencyKey};
 use creel_common::ids::{DeliveryId, QuarantineId};
 use creel_common::log::wire::{Chosen, Reverified};
 use creel_common::log::{Act, Actor, AppendError, Appended, OperateError};
+use creel_common::time::Timestamp;
 
 use super::Quarantine;
 use super::intent::{Entry, Intent};
@@ -49,14 +50,30 @@ pub struct Review {
 /// Judged, and to be appended.
 type Ready = (Place, QuarantineId, Delivery);
 
+/// A handshake whose sender wants a URL called.
+struct Wish {
+    place: Place,
+    source: String,
+    url: String,
+    received_at: Timestamp,
+}
+
 /// What a step found.
 struct Step {
     walk: Walk,
     ready: Vec<Ready>,
+    /// Calls that genuine handshakes wish.
+    calls: Vec<Wish>,
     refused: Vec<&'static str>,
     last: Option<QuarantineId>,
     /// Nothing is left.
     ended: bool,
+}
+
+impl Step {
+    fn looked_at(&self) -> usize {
+        self.ready.len() + self.calls.len() + self.refused.len()
+    }
 }
 
 /// How an append ended.
@@ -183,13 +200,17 @@ impl Quarantine {
         loop {
             let (ingest, most) = (api.ingest.clone(), left.min(STEP_ITEMS));
             let step = blocking(move || look(walk, &ingest, most)).await?;
-            let looked_at = step.ready.len() + step.refused.len();
+            let looked_at = step.looked_at();
             left -= looked_at;
             result.looked_at += looked_at as u64;
             for word in step.refused {
                 *result.refused.entry(word.to_owned()).or_default() += 1;
             }
             result.next = step.last.map(|last| QuarantineId(last.0 + 1));
+            match review.dry_run {
+                true => result.confirmed += step.calls.len() as u64,
+                false => result.confirmed += self.confirm(&api, step.calls).await?,
+            }
             if review.dry_run {
                 result.appended += step.ready.len() as u64;
             } else if !step.ready.is_empty() {
@@ -211,13 +232,34 @@ impl Quarantine {
             }
             walk = step.walk;
         }
-        if result.appended + result.duplicates > 0 && !review.dry_run {
+        if result.appended + result.duplicates + result.confirmed > 0 && !review.dry_run {
             let count = result.appended;
             let subject = review.which.to_string();
             self.record(&api, "quarantine reverify", subject, count, actor)
                 .await?;
         }
         Ok(result)
+    }
+
+    /// Keeps the calls that are wished, and removes the handshakes then. Answers how many.
+    async fn confirm(self: &Arc<Self>, api: &Api, wishes: Vec<Wish>) -> Result<u64, OperateError> {
+        let mut gone = Vec::new();
+        for wish in wishes {
+            let kept = api
+                .ingest
+                .keys
+                .calls
+                .keep(&wish.source, wish.url, wish.received_at);
+            kept.await.map_err(|error| {
+                OperateError::Unavailable(format!("a call cannot be kept: {error}"))
+            })?;
+            gone.push(wish.place);
+        }
+        if gone.is_empty() {
+            return Ok(0);
+        }
+        let own = self.clone();
+        blocking(move || own.remove(&gone)).await
     }
 
     /// Takes one in although nothing vouches for it. Recorded first: none gets in unseen.
@@ -365,23 +407,31 @@ fn add(result: &mut Reverified, taken: &Taken) {
 
 /// Reads and judges at most so many. Blocks.
 fn look(mut walk: Walk, ingest: &Ingest, most: usize) -> io::Result<Step> {
-    let (mut ready, mut refused) = (Vec::new(), Vec::new());
+    let (mut ready, mut calls, mut refused) = (Vec::new(), Vec::new(), Vec::new());
     let (mut bytes, mut last, mut ended) = (0, None, false);
-    while ready.len() + refused.len() < most && bytes < STEP_BYTES {
+    while ready.len() + calls.len() + refused.len() < most && bytes < STEP_BYTES {
         let Some((place, item)) = walk.next()? else {
             ended = true;
             break;
         };
         last = Some(item.id);
         bytes += item.body.len();
-        match Judged::new(ingest, &item).now() {
+        let now = Judged::new(ingest, &item).now();
+        match now {
             Now::Genuine(delivery) => ready.push((place, item.id, *delivery)),
+            Now::Call(url) => calls.push(Wish {
+                place,
+                source: item.head.source,
+                url,
+                received_at: item.received_at,
+            }),
             Now::Refused(word) => refused.push(word),
         }
     }
     Ok(Step {
         walk,
         ready,
+        calls,
         refused,
         last,
         ended,

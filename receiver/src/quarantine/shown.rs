@@ -12,7 +12,7 @@ use super::item::Item;
 use crate::forwarded::Origin;
 use crate::ingest::{self, Ingest, judge};
 use crate::sources::{Source, Sources};
-use crate::verify::{self, Diagnosis, Verdict};
+use crate::verify::{self, Diagnosis, Effect, Reply, Verdict};
 
 /// Bodies up to this size are looked into in lists.
 const LOOKED_INTO_BYTES: usize = 1 << 20;
@@ -32,6 +32,8 @@ pub struct Judged<'i> {
 pub enum Now {
     /// Its scheme vouches for it.
     Genuine(Box<Delivery>),
+    /// It is no delivery, but its scheme vouches for its wish that this URL be called.
+    Call(String),
     /// Still refused; the word for why.
     Refused(&'static str),
 }
@@ -91,6 +93,11 @@ impl<'i> Judged<'i> {
                 accepted,
                 self.item.body.clone(),
             ))),
+            Verdict::Handshake(Reply {
+                verified: true,
+                effect: Some(Effect::Fetch(url)),
+                ..
+            }) => Now::Call(url),
             // nobody waits for its answer any more
             Verdict::Handshake(_) => Now::Refused("handshake"),
             Verdict::Refused(reason) => Now::Refused(reason.name()),

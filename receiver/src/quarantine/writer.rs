@@ -68,6 +68,7 @@ impl Writer {
             turn += 1;
             let (items, closed) = self.next();
             older = self.write(older, items, has_room, closed);
+            self.shared.turns.send_modify(|turns| *turns += 1);
             if closed {
                 self.sync();
                 return;

@@ -2,7 +2,7 @@
 
 use hmac::{Hmac, KeyInit, Mac as _};
 use sha1::Sha1;
-use sha2::{Digest, Sha256, Sha512};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use crate::tag::Tag;
 
@@ -10,12 +10,15 @@ use crate::tag::Tag;
 pub(crate) enum Algorithm {
     HmacSha1,
     HmacSha256,
+    HmacSha384,
     HmacSha512,
     /// A plain digest over text that contains the secret.
     Sha1,
     Sha256,
     Ed25519,
     EcdsaP256Sha256,
+    /// The same with a signature of two numbers of 32 bytes, as in a JSON Web Token.
+    EcdsaP256Sha256Fixed,
     RsaSha1,
     RsaSha256,
     RsaSha512,
@@ -28,6 +31,7 @@ pub(crate) enum Algorithm {
 pub(crate) const NAMES: &[(&str, Algorithm)] = &[
     ("hmac-sha1", Algorithm::HmacSha1),
     ("hmac-sha256", Algorithm::HmacSha256),
+    ("hmac-sha384", Algorithm::HmacSha384),
     ("hmac-sha512", Algorithm::HmacSha512),
     ("sha1", Algorithm::Sha1),
     ("sha256", Algorithm::Sha256),
@@ -46,6 +50,7 @@ impl Algorithm {
             self,
             Algorithm::Ed25519
                 | Algorithm::EcdsaP256Sha256
+                | Algorithm::EcdsaP256Sha256Fixed
                 | Algorithm::RsaSha1
                 | Algorithm::RsaSha256
                 | Algorithm::RsaSha512
@@ -59,6 +64,7 @@ impl Algorithm {
 pub(crate) enum Mac {
     Sha1(Hmac<Sha1>),
     Sha256(Hmac<Sha256>),
+    Sha384(Hmac<Sha384>),
     Sha512(Hmac<Sha512>),
     PlainSha1(Sha1),
     PlainSha256(Sha256),
@@ -71,6 +77,7 @@ impl Mac {
         match algorithm {
             Algorithm::HmacSha1 => Hmac::new_from_slice(key).ok().map(Mac::Sha1),
             Algorithm::HmacSha256 => Hmac::new_from_slice(key).ok().map(Mac::Sha256),
+            Algorithm::HmacSha384 => Hmac::new_from_slice(key).ok().map(Mac::Sha384),
             Algorithm::HmacSha512 => Hmac::new_from_slice(key).ok().map(Mac::Sha512),
             Algorithm::Sha1 => Some(Mac::PlainSha1(Sha1::new())),
             Algorithm::Sha256 => Some(Mac::PlainSha256(Sha256::new())),
@@ -78,10 +85,22 @@ impl Mac {
         }
     }
 
+    /// Whether the algorithm is a hash under a key.
+    pub fn is_keyed(algorithm: Algorithm) -> bool {
+        matches!(
+            algorithm,
+            Algorithm::HmacSha1
+                | Algorithm::HmacSha256
+                | Algorithm::HmacSha384
+                | Algorithm::HmacSha512
+        )
+    }
+
     pub fn update(&mut self, piece: &[u8]) {
         match self {
             Mac::Sha1(mac) => mac.update(piece),
             Mac::Sha256(mac) => mac.update(piece),
+            Mac::Sha384(mac) => mac.update(piece),
             Mac::Sha512(mac) => mac.update(piece),
             Mac::PlainSha1(hash) => Digest::update(hash, piece),
             Mac::PlainSha256(hash) => Digest::update(hash, piece),
@@ -100,6 +119,7 @@ impl Mac {
         match self {
             Mac::Sha1(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
             Mac::Sha256(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
+            Mac::Sha384(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
             Mac::Sha512(mac) => Tag::new(mac.finalize().into_bytes().as_slice()),
             Mac::PlainSha1(hash) => Tag::new(hash.finalize().as_slice()),
             Mac::PlainSha256(hash) => Tag::new(hash.finalize().as_slice()),

@@ -230,7 +230,7 @@ impl Guess<'_> {
 
     fn wrong_secret(&self) -> Diagnosis {
         let source = self.around.source;
-        let keys = self.verifier.keys.first().map_or(0, Vec::len);
+        let keys = self.verifier.key_ids().len();
         Diagnosis::new(
             "wrong_secret",
             format!(
@@ -269,6 +269,24 @@ fn meaning(reason: Reason) -> &'static str {
             "a header or field does not have the value that this provider requires"
         }
         Reason::HandshakeToken => "a registration handshake with a wrong token",
+        Reason::UnknownKey => {
+            "it names a key that the sender does not publish, or that is not in the set that is configured"
+        }
+        Reason::KeyPending => {
+            "the sender's key could not be fetched yet; the receiver's log says why"
+        }
+        Reason::KeyNotValid => {
+            "the sender's certificate is not valid at the time of the request, or is somebody else's"
+        }
+        Reason::UntrustedUrl => "it names a URL that is none of the provider's",
+        Reason::MissingClaim => "its token does not say all that this provider's tokens say",
+        Reason::Claim => {
+            "its token is for somebody else: issuer, audience or account is not what the options say"
+        }
+        Reason::SecretKnown => {
+            "it wants to set the secret of a source that has one; a new secret goes into the \
+             configuration, or the learned one is forgotten first"
+        }
         Reason::Method | Reason::NoScheme => "this source takes no such requests",
         _ => "it cannot be judged",
     }

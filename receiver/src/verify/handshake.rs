@@ -1,10 +1,13 @@
 //! Registration handshakes: a sender asks whether this endpoint is ours.
 
+use std::sync::Arc;
+
 use http::{HeaderName, HeaderValue};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::check;
 use super::key::Key;
+use super::pipeline::VALUE_BYTES_MAX;
 use super::reason::Reason;
 use super::request::View;
 use super::scheme::{Auth, EffectKind, Handshake, Json};
@@ -23,13 +26,15 @@ pub struct Reply {
     pub body: Vec<u8>,
     /// What else the handshake asks for; to be done by the caller.
     pub effect: Option<Effect>,
+    /// Whether one of the source's keys vouched for the request.
+    pub verified: bool,
 }
 
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// The sender names the secret of this source from now on.
     StoreSecret(SecretString),
-    /// The sender wants this URL fetched, after its host was checked.
+    /// The sender wants this URL fetched, which is one of the provider's.
     Fetch(String),
 }
 
@@ -40,12 +45,12 @@ pub(crate) fn answer(
     now_unix_ms: i64,
 ) -> Result<Reply, Reason> {
     let key = match &handshake.auth {
-        Auth::None => valid_keys(verifier, now_unix_ms).next(),
+        Auth::None => valid_keys(verifier, now_unix_ms).next().cloned(),
         Auth::Verify => check::verify(verifier, view, now_unix_ms)?.key,
         Auth::Token(place) => {
             let given = place.read(view)?.unwrap_or_default();
             let named = key_named(verifier, &given, now_unix_ms);
-            Some(named.ok_or(Reason::HandshakeToken)?)
+            Some(named.ok_or(Reason::HandshakeToken)?.clone())
         }
     };
     let url = url::of(&view.request, verifier.public_url.as_ref());
@@ -54,14 +59,19 @@ pub(crate) fn answer(
         url: &url,
         time: None,
         id: None,
-        secret: key.map(|key| key.bytes.expose_secret().as_slice()),
+        secret: key.as_ref().map(|key| key.bytes.expose_secret().as_slice()),
     };
-    reply(handshake, &context)
+    let effect = effect(verifier, handshake, &context)?;
+    Ok(Reply {
+        effect,
+        verified: matches!(handshake.auth, Auth::Verify),
+        ..reply(handshake, &context)?
+    })
 }
 
 /// The keys that are valid at the time, in the source's order.
-fn valid_keys(verifier: &Verifier, now_unix_ms: i64) -> impl Iterator<Item = &Key> {
-    let keys = verifier.keys.first().into_iter().flatten();
+fn valid_keys(verifier: &Verifier, now_unix_ms: i64) -> impl Iterator<Item = &Arc<Key>> {
+    let keys = verifier.secrets().of_block(0).iter();
     keys.filter(move |key| key.is_valid(now_unix_ms))
 }
 
@@ -70,12 +80,13 @@ fn key_named<'v>(
     verifier: &'v Verifier,
     given: &[std::borrow::Cow<'_, [u8]>],
     now_unix_ms: i64,
-) -> Option<&'v Key> {
+) -> Option<&'v Arc<Key>> {
     let mut keys = valid_keys(verifier, now_unix_ms);
-    keys.find(|key| {
-        let expected = Tag::sha256(key.bytes.expose_secret());
-        given.iter().any(|value| expected.is_of(value))
-    })
+    keys.find(|key| given.iter().any(|value| is_secret(key, value)))
+}
+
+fn is_secret(key: &Key, given: &[u8]) -> bool {
+    Tag::sha256(key.bytes.expose_secret()).is_of(given)
 }
 
 fn reply(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Reply, Reason> {
@@ -97,7 +108,8 @@ fn reply(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Reply, Reas
             .map(|entry| header(entry, context))
             .collect::<Result<_, _>>()?,
         body,
-        effect: effect(handshake, context)?,
+        effect: None,
+        verified: false,
     })
 }
 
@@ -131,15 +143,43 @@ fn render(json: &Json, context: &Context<'_, '_>) -> Result<serde_json::Value, R
     })
 }
 
-fn effect(handshake: &Handshake, context: &Context<'_, '_>) -> Result<Option<Effect>, Reason> {
-    let Some((kind, place)) = &handshake.effect else {
+fn effect(
+    verifier: &Verifier,
+    handshake: &Handshake,
+    context: &Context<'_, '_>,
+) -> Result<Option<Effect>, Reason> {
+    let Some(wanted) = &handshake.effect else {
         return Ok(None);
     };
-    let values = place.read(context.view)?.unwrap_or_default();
+    let values = wanted.place.read(context.view)?.unwrap_or_default();
     let value = values.into_iter().next().ok_or(Reason::MissingValue)?;
     let text = String::from_utf8(value.into_owned()).map_err(|_| Reason::BadEncoding)?;
-    Ok(Some(match kind {
-        EffectKind::StoreSecret => Effect::StoreSecret(SecretString::from(text)),
-        EffectKind::Fetch => Effect::Fetch(text),
-    }))
+    match wanted.kind {
+        EffectKind::StoreSecret => learned(verifier, text),
+        EffectKind::Fetch => match wanted.pin.as_ref().is_some_and(|pin| pin.allows(&text)) {
+            true => Ok(Some(Effect::Fetch(text))),
+            false => Err(Reason::UntrustedUrl),
+        },
+    }
+}
+
+/// Nothing vouches for whoever names a secret: the first is believed, and no other after it. A sender
+/// that repeats itself is answered again.
+fn learned(verifier: &Verifier, secret: String) -> Result<Option<Effect>, Reason> {
+    if secret.len() > VALUE_BYTES_MAX {
+        return Err(Reason::TooLong);
+    }
+    match verifier.secrets().of_block(0) {
+        [] => Ok(Some(Effect::StoreSecret(SecretString::from(secret)))),
+        _ if verifier.has_secret(secret.as_bytes()) => Ok(None),
+        _ => Err(Reason::SecretKnown),
+    }
+}
+
+impl Verifier {
+    /// Whether this is one of its secrets.
+    pub fn has_secret(&self, given: &[u8]) -> bool {
+        let mut keys = self.secrets().of_block(0).iter();
+        keys.any(|key| is_secret(key, given))
+    }
 }

@@ -28,6 +28,13 @@ impl Pointer {
     }
 }
 
+impl Pointer {
+    /// A member of the outermost object, whatever is in its name.
+    pub fn member(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+}
+
 /// The value at `pointer` as it stands in the text; `None` if it is not there
 /// or the text is not JSON.
 pub(crate) fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {

@@ -15,6 +15,7 @@ use sha2::Digest;
 use super::algorithm::{Algorithm, Mac};
 use super::der;
 use super::document::unknown;
+use super::jwks;
 use crate::tag::Tag;
 
 /// How the text of a secret becomes a key.
@@ -37,6 +38,8 @@ enum Encoding {
     Ed25519Base64,
     SpkiBase64,
     Pem,
+    /// A JSON Web Key Set, as JSON.
+    Jwks,
 }
 
 #[derive(Debug, Clone)]
@@ -56,6 +59,7 @@ const ENCODINGS: &[(&str, Encoding)] = &[
     ("ed25519-b64", Encoding::Ed25519Base64),
     ("spki-b64", Encoding::SpkiBase64),
     ("pem", Encoding::Pem),
+    ("jwks", Encoding::Jwks),
 ];
 
 /// What is wrong with a secret. Never contains any of it.
@@ -75,17 +79,16 @@ pub enum SecretError {
     PublicKey,
     #[error("has to be `user:password`")]
     NotUserPassword,
+    #[error("is a public key, which anybody can have: this provider signs with a shared secret")]
+    NoSecret,
+    #[error("is no JSON Web Key Set with a key for the provider's algorithms")]
+    KeySet,
 }
 
 impl KeyFormat {
     pub fn parse(text: &str) -> Result<Self, String> {
         let mut pieces = text.split('+');
         let name = pieces.next().unwrap_or("");
-        if name == "jwks" || name.starts_with("x509-url") {
-            return Err(format!(
-                "keys fetched by URL (`{name}`) are not supported yet"
-            ));
-        }
         let names = ENCODINGS.iter().map(|(name, _)| *name);
         let encoding = ENCODINGS
             .iter()
@@ -104,6 +107,24 @@ impl KeyFormat {
             encoding: Encoding::Utf8,
             modifiers: Vec::new(),
         }
+    }
+
+    /// Whether such a secret is a public key, or a set of them.
+    pub fn is_public(&self) -> bool {
+        matches!(
+            self.encoding,
+            Encoding::Whpk
+                | Encoding::Ed25519Hex
+                | Encoding::Ed25519Base64
+                | Encoding::SpkiBase64
+                | Encoding::Pem
+                | Encoding::Jwks
+        )
+    }
+
+    /// Whether it is a JSON Web Key Set.
+    pub fn is_set(&self) -> bool {
+        self.encoding == Encoding::Jwks
     }
 
     /// The bytes of the key.
@@ -147,6 +168,7 @@ impl Encoding {
                 hex::decode(text).map_err(|_| SecretError::Encoding("hexadecimal"))
             }
             Encoding::Pem => pem(text),
+            Encoding::Jwks => Ok(text.as_bytes().to_vec()),
             _ => base64(text),
         }
     }
@@ -214,18 +236,42 @@ impl Ready {
         if let Some(mac) = Mac::new(algorithm, key) {
             return Ok(Ready::Mac(Box::new(mac)));
         }
+        if algorithm == Algorithm::Equal {
+            return Ok(Ready::Token(Tag::sha256(key)));
+        }
+        let key = public(algorithm, key).ok_or(SecretError::PublicKey)?;
+        Self::public(algorithm, key).ok_or(SecretError::PublicKey)
+    }
+
+    /// A public key as ring takes it; `None` if the algorithm has none.
+    fn public(algorithm: Algorithm, key: Vec<u8>) -> Option<Self> {
         let ring: &'static dyn VerificationAlgorithm = match algorithm {
             Algorithm::Ed25519 => &signature::ED25519,
             Algorithm::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_ASN1,
+            Algorithm::EcdsaP256Sha256Fixed => &signature::ECDSA_P256_SHA256_FIXED,
             Algorithm::RsaSha1 => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             Algorithm::RsaSha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
             Algorithm::RsaSha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-            _ => return Ok(Ready::Token(Tag::sha256(key))),
+            _ => return None,
         };
-        let key = public(algorithm, key).ok_or(SecretError::PublicKey)?;
-        Ok(Ready::Public {
+        Some(Ready::Public {
             key: UnparsedPublicKey::new(ring, key),
         })
+    }
+
+    /// Whether it made one of these signatures of `message`.
+    pub fn made_one_of(&self, message: &[u8], signatures: &[std::borrow::Cow<'_, [u8]>]) -> bool {
+        match self {
+            Ready::Mac(start) => {
+                let mut mac = Mac::clone(start);
+                mac.update(message);
+                mac.matches_one_of(signatures)
+            }
+            Ready::Public { key } => signatures
+                .iter()
+                .any(|signature| key.verify(message, signature).is_ok()),
+            Ready::Token(_) => false,
+        }
     }
 }
 
@@ -234,8 +280,10 @@ fn public(algorithm: Algorithm, key: &[u8]) -> Option<Vec<u8>> {
     match algorithm {
         Algorithm::Ed25519 if key.len() == 32 => Some(key.to_vec()),
         Algorithm::Ed25519 => der::public_key(key, der::ED25519).filter(|key| key.len() == 32),
-        Algorithm::EcdsaP256Sha256 => der::public_key(key, der::EC_PUBLIC_KEY)
-            .filter(|point| point.len() == 65 && point[0] == 4),
+        Algorithm::EcdsaP256Sha256 | Algorithm::EcdsaP256Sha256Fixed => {
+            der::public_key(key, der::EC_PUBLIC_KEY)
+                .filter(|point| point.len() == 65 && point[0] == 4)
+        }
         _ => der::public_key(key, der::RSA),
     }
 }
@@ -265,31 +313,50 @@ impl SourceKey {
     }
 }
 
-/// One key of a prepared source.
+/// One key of a source: a secret, a certificate, or a set of public keys.
 pub(crate) struct Key {
     pub bytes: SecretBox<Vec<u8>>,
-    ready: Vec<(Algorithm, Ready)>,
+    ready: Vec<Entry>,
     window: Window,
 }
 
+/// A key made ready for one algorithm, under the name by which a token can ask for it.
+struct Entry {
+    algorithm: Algorithm,
+    kid: Option<String>,
+    ready: Ready,
+}
+
 impl Key {
+    /// # Errors
+    /// What is wrong with the secret. One that fits some of the algorithms is made ready for those.
     pub fn new(
         format: &KeyFormat,
         algorithms: &[Algorithm],
         key: &SourceKey,
     ) -> Result<Self, SecretError> {
         let bytes = format.decode(key.secret.expose_secret())?;
-        let ready = algorithms
-            .iter()
-            .map(|algorithm| {
-                Ready::new(*algorithm, bytes.expose_secret()).map(|ready| (*algorithm, ready))
-            })
-            .collect::<Result<_, _>>()?;
-        Ok(Self {
-            bytes,
-            ready,
-            window: key.window,
-        })
+        let window = key.window;
+        if matches!(format.encoding, Encoding::Jwks) {
+            let set = Self::of_set(bytes.expose_secret()).ok_or(SecretError::KeySet)?;
+            let mut entries = set.ready.iter();
+            let fits = entries.any(|entry| algorithms.contains(&entry.algorithm));
+            let set = Self { window, ..set };
+            return fits.then_some(set).ok_or(SecretError::KeySet);
+        }
+        let shared = !format.is_public() && algorithms.iter().any(|a| Mac::is_keyed(*a));
+        if shared && looks_public(key.secret.expose_secret()) {
+            return Err(SecretError::NoSecret);
+        }
+        let (ready, mut problems) = Self::entries(algorithms, bytes.expose_secret());
+        match (ready.is_empty(), problems.pop()) {
+            (true, Some(problem)) => Err(problem),
+            _ => Ok(Self {
+                bytes,
+                ready,
+                window,
+            }),
+        }
     }
 
     /// Whether it may verify what arrived at this time, in milliseconds since 1970.
@@ -298,10 +365,79 @@ impl Key {
         self.window.holds(Timestamp(now))
     }
 
-    pub fn ready(&self, algorithm: Algorithm) -> Option<&Ready> {
-        self.ready
-            .iter()
-            .find(|(other, _)| *other == algorithm)
-            .map(|(_, ready)| ready)
+    /// The public keys of a set, each ready for its own algorithm; `None` if there is none.
+    pub fn of_set(text: &[u8]) -> Option<Self> {
+        let keys = jwks::parse(text)?;
+        let ready: Vec<Entry> = keys
+            .into_iter()
+            .filter_map(|key| {
+                Some(Entry {
+                    algorithm: key.algorithm,
+                    kid: key.kid,
+                    ready: Ready::public(key.algorithm, key.bytes)?,
+                })
+            })
+            .collect();
+        (!ready.is_empty()).then(|| Self::published(ready))
     }
+
+    /// A public key (`SubjectPublicKeyInfo`), ready for those of the algorithms that it is of.
+    pub fn of_public(key: &[u8], algorithms: &[Algorithm]) -> Self {
+        Self::published(Self::entries(algorithms, key).0)
+    }
+
+    /// Keys that are no secret of the source.
+    fn published(ready: Vec<Entry>) -> Self {
+        Self {
+            bytes: SecretBox::new(Box::default()),
+            ready,
+            window: Window::default(),
+        }
+    }
+
+    fn entries(algorithms: &[Algorithm], bytes: &[u8]) -> (Vec<Entry>, Vec<SecretError>) {
+        let (mut entries, mut problems) = (Vec::new(), Vec::new());
+        for algorithm in algorithms {
+            match Ready::new(*algorithm, bytes) {
+                Ok(ready) => entries.push(Entry {
+                    algorithm: *algorithm,
+                    kid: None,
+                    ready,
+                }),
+                Err(problem) => problems.push(problem),
+            }
+        }
+        (entries, problems)
+    }
+
+    pub fn ready(&self, algorithm: Algorithm) -> Option<&Ready> {
+        self.named(algorithm, None).next()
+    }
+
+    /// What may have made a signature: all of the algorithm, or only the one of that name, where the
+    /// key has names.
+    pub fn named<'k>(
+        &'k self,
+        algorithm: Algorithm,
+        kid: Option<&'k str>,
+    ) -> impl Iterator<Item = &'k Ready> {
+        let fits = move |entry: &&Entry| {
+            let named = match (&entry.kid, kid) {
+                (Some(own), Some(wanted)) => own == wanted,
+                _ => true,
+            };
+            entry.algorithm == algorithm && named
+        };
+        self.ready.iter().filter(fits).map(|entry| &entry.ready)
+    }
+}
+
+/// Whether a text that should be a secret is a key that is published.
+fn looks_public(text: &str) -> bool {
+    let pem = [
+        "-----BEGIN PUBLIC KEY",
+        "-----BEGIN RSA PUBLIC KEY",
+        "-----BEGIN CERTIFICATE",
+    ];
+    pem.iter().any(|opening| text.contains(opening)) || jwks::parse(text.as_bytes()).is_some()
 }

@@ -11,6 +11,7 @@
 //! values is refused; a signed time is checked after the signature.
 
 mod algorithm;
+mod certificate;
 mod check;
 mod clock;
 mod compile;
@@ -23,11 +24,16 @@ mod form;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod handshake;
+mod hooks;
 mod json;
+mod jwks;
+mod jwt;
 mod key;
+mod keyring;
 mod mask;
 mod own;
 mod pack;
+mod pin;
 mod pipeline;
 pub mod policy;
 mod proof;
@@ -50,6 +56,7 @@ pub use document::Problem;
 pub use event::{Idempotency, IdempotencyKey, Item};
 pub use handshake::{Effect, Reply};
 pub use key::{SecretError, SourceKey};
+pub use keyring::{Fetched, KeyKind, Keyring, Wanted};
 pub use mask::digest;
 pub use own::{OwnPacksError, PackFile};
 pub use pack::{Ack, Facts, OptionError, OptionSpec, Pack, PackError, Repeats, Retry};

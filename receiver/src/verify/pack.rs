@@ -189,7 +189,7 @@ impl Pack {
     /// The status that a refused request is answered with.
     pub fn refusal_status(&self, reason: Reason) -> u16 {
         match reason {
-            Reason::HandshakeToken => 403,
+            Reason::HandshakeToken | Reason::SecretKnown => 403,
             Reason::Method => 405,
             _ => self.facts.reject_status,
         }

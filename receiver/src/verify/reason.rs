@@ -48,6 +48,20 @@ pub enum Reason {
     Condition,
     /// A registration handshake carried a wrong token.
     HandshakeToken,
+    /// The token or request names a key that is not among those of the sender.
+    UnknownKey,
+    /// The key is still to be fetched: our own fault, the sender comes again.
+    KeyPending,
+    /// The certificate is not valid at this time, or is somebody else's.
+    KeyNotValid,
+    /// The key's URL, or the one to call back, is none of the provider's.
+    UntrustedUrl,
+    /// The token lacks a claim that the pack requires.
+    MissingClaim,
+    /// A claim of the token does not have the value that it must have.
+    Claim,
+    /// A handshake names a secret, but the source has one already.
+    SecretKnown,
 }
 
 impl Reason {
@@ -73,6 +87,13 @@ impl Reason {
         Reason::BadBody,
         Reason::Condition,
         Reason::HandshakeToken,
+        Reason::UnknownKey,
+        Reason::KeyPending,
+        Reason::KeyNotValid,
+        Reason::UntrustedUrl,
+        Reason::MissingClaim,
+        Reason::Claim,
+        Reason::SecretKnown,
     ];
 
     /// The reason of that stable name.
@@ -105,6 +126,13 @@ impl Reason {
             Reason::BadBody => "bad_body",
             Reason::Condition => "condition",
             Reason::HandshakeToken => "handshake_token",
+            Reason::UnknownKey => "unknown_key",
+            Reason::KeyPending => "key_pending",
+            Reason::KeyNotValid => "key_not_valid",
+            Reason::UntrustedUrl => "untrusted_url",
+            Reason::MissingClaim => "missing_claim",
+            Reason::Claim => "claim",
+            Reason::SecretKnown => "secret_known",
         }
     }
 }

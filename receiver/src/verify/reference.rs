@@ -73,10 +73,17 @@ fn each<T>(items: &[T], show: impl Fn(&T) -> String) -> String {
 }
 
 fn checks(check: &Check) -> String {
-    match check.place.as_deref() {
+    let mut text = match check.place.as_deref() {
         Some("basic") | None => check.algorithm.clone(),
         Some(place) => format!("{}, {}", check.algorithm, quoted(place)),
+    };
+    if let Some(host) = &check.key_from {
+        text += &format!(
+            "; [key fetched](#keys-that-are-fetched) from {}",
+            quoted(host)
+        );
     }
+    text
 }
 
 fn signed(check: &Check, facts: &Facts) -> String {

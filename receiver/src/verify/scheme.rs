@@ -1,14 +1,18 @@
 //! A pack's scheme, compiled: what is checked, in which order, with what.
 
 use http::{HeaderName, Method};
+use regex::Regex;
 
 use super::algorithm::Algorithm;
 use super::clock::Tolerance;
 use super::condition::Condition;
+use super::hooks;
 use super::json::Pointer;
+use super::jwt;
 use super::key::KeyFormat;
+use super::pin::Pin;
 use super::pipeline::{Locator, Pipeline};
-use super::template::Template;
+use super::template::{Asks, Template};
 use super::url::Variants;
 
 #[derive(Debug, Clone)]
@@ -17,6 +21,8 @@ pub(crate) struct Scheme {
     /// The first whose conditions hold and whose signature is there decides.
     pub blocks: Vec<Block>,
     pub handshakes: Vec<Handshake>,
+    /// Texts that its handshakes sign for whoever asks.
+    pub asks: Vec<Asks>,
     pub event: Event,
     pub secret_headers: Vec<HeaderName>,
     /// Parameters of the query that carry credentials.
@@ -31,12 +37,16 @@ pub(crate) struct Block {
     pub require: Vec<Condition>,
     pub algorithm: Choice,
     pub key: KeyFormat,
+    /// Where the key comes from, if not from the source's secrets.
+    pub remote: Option<Remote>,
     /// The first whose place is in the request is read.
     pub signatures: Vec<Pipeline>,
     /// Further places; a signature from any of them counts.
     pub signatures_any: Vec<Pipeline>,
     /// Every item of this array must carry the credential.
     pub all_items: Option<AllItems>,
+    /// Every item of the body is signed by itself.
+    pub items: Option<hooks::Items>,
     pub id: Vec<Pipeline>,
     pub time: Vec<Pipeline>,
     pub tolerance: Option<Tolerance>,
@@ -50,12 +60,27 @@ pub(crate) struct Block {
 #[derive(Debug, Clone)]
 pub(crate) enum Choice {
     Fixed(Algorithm),
+    /// Named by a JSON Web Token, out of the pack's list.
+    Token(jwt::Rules),
     /// Named by the message, out of a closed list.
     Named {
         from: Vec<Pipeline>,
         names: Vec<(String, Algorithm)>,
         default: Option<Algorithm>,
     },
+}
+
+/// A key that is fetched.
+#[derive(Debug, Clone)]
+pub(crate) enum Remote {
+    /// The certificate whose URL stands in the request.
+    Certificate {
+        place: Locator,
+        pin: Pin,
+        common_name: Option<Regex>,
+    },
+    /// The set of keys at this URL, unless the source gives one.
+    KeySet(String),
 }
 
 #[derive(Debug, Clone)]
@@ -76,7 +101,16 @@ pub(crate) struct Handshake {
     pub when: Vec<Condition>,
     pub auth: Auth,
     pub reply: ReplyTemplate,
-    pub effect: Option<(EffectKind, Locator)>,
+    pub effect: Option<Effect>,
+}
+
+/// What a handshake asks for besides an answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Effect {
+    pub kind: EffectKind,
+    pub place: Locator,
+    /// What may be fetched.
+    pub pin: Option<Pin>,
 }
 
 #[derive(Debug, Clone)]
@@ -101,6 +135,18 @@ pub(crate) struct ReplyTemplate {
     pub headers: Vec<(HeaderName, Template)>,
 }
 
+impl ReplyTemplate {
+    /// The texts that it signs.
+    pub fn asks(&self) -> Vec<Asks> {
+        let headers = self.headers.iter().map(|(_, value)| value);
+        let mut templates: Vec<&Template> = self.body.iter().chain(headers).collect();
+        if let Some(json) = &self.json {
+            json.templates(&mut templates);
+        }
+        templates.into_iter().flat_map(Template::asks).collect()
+    }
+}
+
 /// JSON whose strings are templates.
 #[derive(Debug, Clone)]
 pub(crate) enum Json {
@@ -122,11 +168,31 @@ pub(crate) struct Event {
     pub item_kind: Option<Pointer>,
 }
 
+impl Json {
+    fn templates<'j>(&'j self, found: &mut Vec<&'j Template>) {
+        match self {
+            Json::Text(template) => found.push(template),
+            Json::Integer(_) | Json::Boolean(_) => {}
+            Json::List(items) => items.iter().for_each(|item| item.templates(found)),
+            Json::Table(entries) => entries.iter().for_each(|(_, item)| item.templates(found)),
+        }
+    }
+}
+
+impl Scheme {
+    /// Whether this could be the text of a handshake, which is signed for whoever asks: then its tag
+    /// proves nothing.
+    pub fn is_asked(&self, signed: &[u8]) -> bool {
+        self.asks.iter().any(|asks| asks.allows(signed))
+    }
+}
+
 impl Choice {
     /// All that can be chosen.
     pub fn all(&self) -> Vec<Algorithm> {
         match self {
             Choice::Fixed(algorithm) => vec![*algorithm],
+            Choice::Token(rules) => rules.algorithms.clone(),
             Choice::Named { names, default, .. } => {
                 let mut all: Vec<Algorithm> =
                     names.iter().map(|(_, algorithm)| *algorithm).collect();
@@ -147,6 +213,9 @@ impl Block {
 
     /// Whether what is signed covers the body, directly or through its hash.
     pub fn covers_body(&self) -> bool {
+        if let Choice::Token(rules) = &self.algorithm {
+            return rules.covers_body();
+        }
         let plain = |templates: &[Template]| {
             !templates.is_empty() && templates.iter().all(Template::covers_body)
         };
@@ -156,12 +225,20 @@ impl Block {
             || plain(&self.signed) && self.signed_if.iter().all(|(_, templates)| plain(templates))
     }
 
+    /// Whether it says when it was signed, and how old that may be.
+    pub fn has_age(&self) -> bool {
+        match &self.algorithm {
+            Choice::Token(rules) => rules.max_age.is_some(),
+            _ => !self.time.is_empty(),
+        }
+    }
+
     pub fn uses_id(&self) -> bool {
         self.templates().any(Template::uses_id)
     }
 
     /// Whether a check needs a secret at all.
     pub fn needs_key(&self) -> bool {
-        self.algorithm.all() != [Algorithm::None]
+        self.algorithm.all() != [Algorithm::None] && self.remote.is_none()
     }
 }

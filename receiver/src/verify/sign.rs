@@ -16,9 +16,10 @@ use sha2::{Digest, Sha256};
 use super::algorithm::{Algorithm, Mac};
 use super::check;
 use super::condition;
+use super::jwt::{Meets, Rules};
 use super::pipeline::{End, Filter, Locator, Pipeline};
 use super::request::{Request, View};
-use super::scheme::{Block, BodyHash};
+use super::scheme::{Block, BodyHash, Choice, Remote};
 use super::template::Context;
 use super::url;
 use super::verifier::Verifier;
@@ -168,15 +169,20 @@ impl<'s> Draft<'s> {
         id: &str,
         now_unix_ms: i64,
     ) -> Result<(), SignError> {
+        if block.key.is_public() || matches!(block.remote, Some(Remote::Certificate { .. })) {
+            return Err(SignError::PrivateKey(self.verifier.pack.name().to_owned()));
+        }
         if !block.needs_key() {
             return Ok(());
         }
-        let keys = self.verifier.keys.get(index);
-        let key = keys
-            .and_then(|keys| keys.iter().find(|key| key.is_valid(now_unix_ms)))
-            .ok_or(SignError::NoSecret)?;
+        let keys = self.verifier.secrets().of_block(index).iter();
+        let mut keys = keys.filter(|key| key.is_valid(now_unix_ms));
+        let key = keys.next().ok_or(SignError::NoSecret)?;
         if let Some(hash) = &block.body_hash {
             self.add_body_hash(hash)?;
+        }
+        if let Choice::Token(rules) = &block.algorithm {
+            return self.sign_token(block, rules, key.bytes.expose_secret(), id, now_unix_ms);
         }
         let chosen = self.with_view(|view| check::algorithm(block, view))?;
         let algorithm = chosen.map_err(|reason| self.unsupported(reason.name()))?;
@@ -184,6 +190,15 @@ impl<'s> Draft<'s> {
             return Err(SignError::PrivateKey(self.verifier.pack.name().to_owned()));
         }
         let secret = key.bytes.expose_secret();
+        if let Some(items) = block.items {
+            let items = items(&self.body).map_err(|reason| self.unsupported(reason.name()))?;
+            let tags = items.iter().filter_map(|item| {
+                let mut mac = Mac::new(algorithm, secret)?;
+                mac.update(&item.message);
+                Some(STANDARD.encode(mac.finish().into_bytes()))
+            });
+            return self.place_in_items(tags.collect());
+        }
         let time = self.place_time(block, now_unix_ms)?;
         let id = self.place_id(block, id)?;
         let tag = match algorithm {
@@ -192,6 +207,47 @@ impl<'s> Draft<'s> {
         };
         let place = self.signature_place(block)?;
         self.place(place, &place.end.encode(&tag))
+    }
+
+    fn sign_token(
+        &mut self,
+        block: &'s Block,
+        rules: &Rules,
+        secret: &[u8],
+        id: &str,
+        now_unix_ms: i64,
+    ) -> Result<(), SignError> {
+        let meets = Meets {
+            body: &self.body,
+            url: &self.url,
+            now_unix_ms,
+            tolerance: None,
+        };
+        let made = rules.unsigned(id, &meets).and_then(|(algorithm, text)| {
+            let mut mac = Mac::new(algorithm, secret)?;
+            mac.update(text.as_bytes());
+            let tag = End::Base64Url.encode(&mac.finish().into_bytes());
+            Some([text.as_bytes(), b".", &tag].concat())
+        });
+        let token =
+            made.ok_or_else(|| self.unsupported("its tokens are signed with a key pair"))?;
+        let place = self.signature_place(block)?;
+        self.place(place, &token)
+    }
+
+    /// Writes each signature into its item.
+    fn place_in_items(&mut self, tags: Vec<String>) -> Result<(), SignError> {
+        let body = String::from_utf8(self.body.to_vec()).map_err(|_| SignError::Header)?;
+        let places = body.matches(SIGNATURE_MARK).count();
+        if places != tags.len() {
+            let what = format!("each item has to leave room for its signature: `{SIGNATURE_MARK}`");
+            return Err(self.unsupported(&what));
+        }
+        let filled = tags
+            .iter()
+            .fold(body, |body, tag| body.replacen(SIGNATURE_MARK, tag, 1));
+        self.body = Cow::Owned(filled.into_bytes());
+        Ok(())
     }
 
     fn signature_place(&self, block: &'s Block) -> Result<&'s Pipeline, SignError> {

@@ -13,6 +13,9 @@ pub struct Check {
     pub place: Option<String>,
     /// What is signed, as the pack writes it: alternatives.
     pub signed: Vec<String>,
+    /// Where the key is fetched from, if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_from: Option<String>,
 }
 
 impl Check {
@@ -30,10 +33,13 @@ impl Check {
             signed.extend(chosen.each("signed", |text| Ok(text.to_owned())));
         }
         signed.extend(texts("signed"));
+        signed.extend(fields.text("code").map(|code| format!("code:{code}")));
+        signed.extend(fields.table("jwt").iter().flat_map(hashes));
         Self {
             algorithm: algorithm(fields, place.as_deref()),
             place,
             signed,
+            key_from: fetched_from(fields),
         }
     }
 
@@ -54,9 +60,44 @@ fn algorithm(fields: &Fields<'_>, place: Option<&str>) -> String {
         Some("equal") => "token".into(),
         Some("none") => "nothing".into(),
         Some("map") => named(fields),
+        Some("jwt") => token(fields),
         Some(name) => pretty(name),
-        None => fields.text("code").unwrap_or("").to_owned(),
+        None => String::new(),
     }
+}
+
+/// The hosts of a pattern or URL as the pack writes it, or the option that names one.
+fn fetched_from(fields: &Fields<'_>) -> Option<String> {
+    let by_url = fields
+        .text("key")
+        .is_some_and(|key| key.starts_with("x509-url:"));
+    let text = match by_url {
+        true => fields.text("key_url")?,
+        false => fields.text("jwks_url")?,
+    };
+    let host = text.trim_start_matches('^').strip_prefix("https://");
+    Some(match host {
+        Some(rest) => rest.split('/').next().unwrap_or(rest).replace('\\', ""),
+        None => text.to_owned(),
+    })
+}
+
+/// What the claims of a token say of the request: `payload_hash=sha256-hex:body`.
+fn hashes(jwt: &Fields<'_>) -> Vec<String> {
+    let table = jwt.table("hash");
+    let entries = table.iter().flat_map(|table| table.entries());
+    let hashes = entries.filter_map(|entry| match &entry.node.value {
+        Value::Text(of) => Some(format!("{}={of}", entry.name)),
+        _ => None,
+    });
+    hashes.collect()
+}
+
+/// The algorithms that may sign a token.
+fn token(fields: &Fields<'_>) -> String {
+    let jwt = fields.table("jwt");
+    let names = jwt.map(|jwt| jwt.each("algs", |name| Ok(name.to_owned())));
+    format!("JWT ({})", names.unwrap_or_default().join(" or "))
 }
 
 /// The algorithms that a message may name.

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::algorithm::{Algorithm, Mac};
 use super::document::unknown;
 use super::form;
+use super::hooks::{self, Message};
 use super::json::{self, Pointer};
 use super::pipeline::{self, Locator, Params, Pipeline, Role, VALUE_BYTES_MAX};
 use super::reason::Reason;
@@ -38,6 +39,8 @@ enum Part {
     Crc32OfBody,
     Sha256HexOfBody,
     JsonLines(Vec<(String, Pointer)>),
+    /// What a hook makes.
+    Code(Message),
     Optional {
         before: String,
         value: Pipeline,
@@ -47,7 +50,31 @@ enum Part {
         algorithm: Algorithm,
         base64: bool,
         value: Locator,
+        /// What may be asked.
+        asks: Asks,
     },
+}
+
+/// Whoever asks chooses the text and is told its tag, under the key that signs deliveries: so it has to
+/// be one that no body could be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Asks {
+    Token,
+    /// A few hexadecimal digits, where a body looks like a token itself.
+    Digits,
+}
+
+impl Asks {
+    /// Whether this is such a text.
+    pub fn allows(self, value: &[u8]) -> bool {
+        let digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        match self {
+            Asks::Token => value
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/=".contains(byte)),
+            Asks::Digits => (20..=32).contains(&value.len()) && value.iter().all(digit),
+        }
+    }
 }
 
 /// What a template is rendered with.
@@ -100,6 +127,19 @@ impl Template {
         Ok(Self(parts))
     }
 
+    /// What a hook makes instead of a text with placeholders.
+    pub fn of_hook(message: hooks::Message) -> Self {
+        Self(vec![Part::Code(message)])
+    }
+
+    /// The texts that it signs for whoever asks.
+    pub fn asks(&self) -> impl Iterator<Item = Asks> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Hmac { asks, .. } => Some(*asks),
+            _ => None,
+        })
+    }
+
     /// Whether the body, or all of it that means anything, is part of the result.
     pub fn covers_body(&self) -> bool {
         self.0.iter().any(|part| {
@@ -110,29 +150,35 @@ impl Template {
                     | Part::FormSortedLast
                     | Part::Sha256HexOfBody
                     | Part::Crc32OfBody
-            )
+            ) || part.code().is_some_and(|code| code.covers_body)
         })
     }
 
     /// Whether two events can hardly give the same result.
     pub fn covers_time_or_id(&self) -> bool {
-        self.0
-            .iter()
-            .any(|part| matches!(part, Part::Time | Part::Id))
+        self.0.iter().any(|part| {
+            matches!(part, Part::Time | Part::Id)
+                || part.code().is_some_and(|code| code.covers_time_or_id)
+        })
     }
 
     pub fn uses_time(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Time))
+        self.0.iter().any(|part| {
+            matches!(part, Part::Time) || part.code().is_some_and(|code| code.uses_time)
+        })
     }
 
     pub fn uses_id(&self) -> bool {
-        self.0.iter().any(|part| matches!(part, Part::Id))
+        self.0
+            .iter()
+            .any(|part| matches!(part, Part::Id) || part.code().is_some_and(|code| code.uses_id))
     }
 
     pub fn uses_url(&self) -> bool {
-        self.0
-            .iter()
-            .any(|part| matches!(part, Part::Url | Part::UrlWithoutQuery | Part::Path))
+        self.0.iter().any(|part| {
+            matches!(part, Part::Url | Part::UrlWithoutQuery | Part::Path)
+                || part.code().is_some_and(|code| code.uses_url)
+        })
     }
 
     /// # Errors
@@ -157,6 +203,13 @@ impl Template {
 }
 
 impl Part {
+    fn code(&self) -> Option<&Message> {
+        match self {
+            Part::Code(message) => Some(message),
+            _ => None,
+        }
+    }
+
     fn parse(text: &str, params: &Params) -> Result<Self, String> {
         if let Some((_, part)) = WORDS.iter().find(|(word, _)| *word == text) {
             return Ok(part.clone());
@@ -174,6 +227,7 @@ impl Part {
                 algorithm: Algorithm::HmacSha1,
                 base64: false,
                 value: Locator::parse(rest, params)?,
+                asks: Asks::Digits,
             }),
             _ => {
                 let words = WORDS.iter().map(|(word, _)| *word);
@@ -235,6 +289,7 @@ impl Part {
             algorithm,
             base64,
             value: Locator::parse(value, params)?,
+            asks: Asks::Token,
         })
     }
 
@@ -272,6 +327,7 @@ impl Part {
                     sink(after.as_bytes());
                 }
             }
+            Part::Code(message) => return (message.render)(context, sink),
             Part::Hmac { .. } => sink(self.mac_of_value(context)?.as_bytes()),
         }
         Ok(())
@@ -282,13 +338,14 @@ impl Part {
             algorithm,
             base64,
             value,
+            asks,
         } = self
         else {
             return Err(Reason::MissingValue);
         };
         let secret = context.secret.ok_or(Reason::MissingValue)?;
         let value = single(value, context)?;
-        if !value.iter().all(|byte| is_of_a_token(*byte)) {
+        if !asks.allows(&value) {
             return Err(Reason::BadEncoding);
         }
         let mut mac = Mac::new(*algorithm, secret).ok_or(Reason::UnknownAlgorithm)?;
@@ -299,12 +356,6 @@ impl Part {
             false => hex::encode(tag),
         })
     }
-}
-
-/// Whoever asks chooses this text and is told its tag, under the key that signs
-/// deliveries: so it has to be one that no body could be.
-fn is_of_a_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
 fn single<'r>(
@@ -336,7 +387,12 @@ fn cut<'u>(url: &'u str, at: &[char]) -> &'u str {
 }
 
 fn path(url: &str) -> &str {
+    cut(target(url), &['?', '#'])
+}
+
+/// Path and query of a URL.
+pub(crate) fn target(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let from = rest.find('/').unwrap_or(rest.len());
-    cut(&rest[from..], &['?', '#'])
+    cut(&rest[from..], &['#'])
 }

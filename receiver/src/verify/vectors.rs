@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::handshake::Effect;
 use super::key::SourceKey;
+use super::keyring::{KeyKind, Keyring};
 use super::pack::Pack;
 use super::registry::Registry;
 use super::request::Request;
@@ -306,7 +307,24 @@ impl Vector {
             options: options.collect(),
             tolerance: None,
             idempotency_key: None,
+            keyring: Arc::new(self.keyring()),
         }
+    }
+
+    /// The certificates that the vector gives in the place of a fetch.
+    fn keyring(&self) -> Keyring {
+        let keyring = Keyring::default();
+        let certs = self
+            .config
+            .as_ref()
+            .and_then(|config| config.get("certs")?.as_object());
+        for (url, pem) in certs.into_iter().flatten() {
+            let pem = pem.as_str().unwrap_or_default();
+            let now_unix_ms = self.now.unwrap_or(0).saturating_mul(1000);
+            // one that cannot be read is as good as none
+            let _ = keyring.recall(url, KeyKind::Certificate, pem.as_bytes(), now_unix_ms);
+        }
+        keyring
     }
 
     fn headers(&self) -> Result<HeaderMap, String> {
@@ -323,6 +341,8 @@ impl Vector {
         let mut found = Vec::new();
         let (got, why) = match &outcome.verdict {
             Ok(Verdict::Verified(_)) => ("valid", String::new()),
+            // a confirmation is answered as a handshake, once its signature was checked
+            Ok(Verdict::Handshake(reply)) if reply.verified => ("valid", String::new()),
             Ok(Verdict::Handshake(_)) => ("handshake", String::new()),
             Ok(Verdict::Refused(reason)) => ("invalid", format!(" ({reason})")),
             Err(problem) => ("invalid", format!(" ({problem})")),

@@ -7,17 +7,19 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method};
 use secrecy::ExposeSecret;
 
+use super::algorithm::Algorithm;
 use super::check;
 use super::clock::Tolerance;
 use super::condition;
 use super::event::{self, Idempotency, IdempotencyKey, Item};
 use super::handshake::{self, Reply};
-use super::key::{Key, SecretError, SourceKey};
+use super::key::{Key, KeyFormat, SecretError, SourceKey};
+use super::keyring::{KeyKind, Keyring};
 use super::pack::{OptionError, Pack};
 use super::pipeline::{Locator, Pipeline, Role};
 use super::reason::Reason;
 use super::request::{Request, View};
-use super::scheme::{Auth, EffectKind, Scheme};
+use super::scheme::{Auth, EffectKind, Remote, Scheme};
 use super::template::Context;
 use super::url::PublicUrl;
 
@@ -41,6 +43,8 @@ pub struct SourceKeys {
     pub tolerance: Option<Duration>,
     /// A pipeline that names the idempotency key, instead of the pack's.
     pub idempotency_key: Option<String>,
+    /// Keys that come by URL; without one there are none.
+    pub keyring: Arc<Keyring>,
 }
 
 /// A source that cannot be verified as configured. Shows no secret.
@@ -53,6 +57,8 @@ pub enum PrepareError {
     },
     #[error("provider `{provider}` checks nothing and takes no secret")]
     SecretUnused { provider: String },
+    #[error("provider `{provider}` is checked with keys that creel fetches, and takes no secret")]
+    SecretFetched { provider: String },
     #[error("more than {SECRETS_MAX} secrets")]
     TooManySecrets,
     #[error("secret {index} {problem}")]
@@ -100,13 +106,27 @@ pub struct Accepted {
     pub ack_headers: Vec<(HeaderName, HeaderValue)>,
 }
 
-/// Judges the requests of one source. Cheap to share, has no state.
+/// The secrets of a source, each ready for every block of the scheme.
+#[derive(Clone)]
+pub(crate) struct Secrets {
+    by_block: Vec<Vec<Arc<Key>>>,
+    ids: Vec<String>,
+}
+
+impl Secrets {
+    /// In the source's order.
+    pub fn of_block(&self, index: usize) -> &[Arc<Key>] {
+        self.by_block.get(index).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// Judges the requests of one source.
+#[derive(Clone)]
 pub struct Verifier {
     pub(crate) pack: Arc<Pack>,
     pub(crate) scheme: Arc<Scheme>,
-    /// For each block of the scheme the keys in the source's order.
-    pub(crate) keys: Vec<Vec<Key>>,
-    key_ids: Vec<String>,
+    secrets: Arc<Secrets>,
+    pub(crate) keyring: Arc<Keyring>,
     pub(crate) public_url: Option<PublicUrl>,
     pub(crate) tolerance: Option<Tolerance>,
     methods: Vec<Method>,
@@ -117,7 +137,7 @@ impl std::fmt::Debug for Verifier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Verifier")
             .field("pack", &self.pack.name())
-            .field("key_ids", &self.key_ids)
+            .field("key_ids", &self.key_ids())
             .finish_non_exhaustive()
     }
 }
@@ -133,8 +153,8 @@ impl Pack {
         let scheme = self.scheme_with(&source.options)?;
         let public_url = source.public_url.as_deref().map(PublicUrl::parse);
         let verifier = Verifier {
-            keys: keys(self, &scheme, source)?,
-            key_ids: source.secrets.iter().map(|key| key.id.clone()).collect(),
+            secrets: Arc::new(secrets(self, &scheme, source)?),
+            keyring: source.keyring.clone(),
             public_url: public_url.transpose().map_err(PrepareError::PublicUrl)?,
             tolerance: tolerance(self, &scheme, source.tolerance)?,
             methods: methods(&scheme),
@@ -142,11 +162,13 @@ impl Pack {
             pack: self.clone(),
             scheme,
         };
+        verifier.expect_keys();
         Ok(verifier)
     }
 }
 
-fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key>>, PrepareError> {
+fn secrets(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Secrets, PrepareError> {
+    let provider = || pack.name().to_owned();
     if source.secrets.len() > SECRETS_MAX {
         return Err(PrepareError::TooManySecrets);
     }
@@ -155,47 +177,75 @@ fn keys(pack: &Pack, scheme: &Scheme, source: &SourceKeys) -> Result<Vec<Vec<Key
             .handshakes
             .iter()
             .any(|h| matches!(h.auth, Auth::Token(_)));
-    let learned = scheme
-        .handshakes
-        .iter()
-        .any(|h| matches!(h.effect, Some((EffectKind::StoreSecret, _))));
-    let required = needed && !learned && pack.facts().secret_required;
+    let required = needed && !scheme.learns() && pack.facts().secret_required;
     if required && source.secrets.is_empty() {
         return Err(PrepareError::NoSecret {
-            provider: pack.name().to_owned(),
+            provider: provider(),
             secret: pack.facts().secret.clone(),
         });
     }
-    if !needed && scheme.handshakes.is_empty() && !source.secrets.is_empty() {
-        return Err(PrepareError::SecretUnused {
-            provider: pack.name().to_owned(),
+    let sets = scheme
+        .blocks
+        .iter()
+        .any(|block| matches!(block.remote, Some(Remote::KeySet(_))));
+    let fetched = scheme.blocks.iter().any(|block| block.remote.is_some());
+    if fetched && !sets && !needed && !source.secrets.is_empty() {
+        return Err(PrepareError::SecretFetched {
+            provider: provider(),
         });
     }
-    // A pack without verification can still have handshakes with a key.
-    let only_handshakes = (super::key::KeyFormat::utf8(), Vec::new());
-    let formats: Vec<_> = match scheme.blocks.is_empty() {
-        true => vec![only_handshakes],
-        false => scheme
-            .blocks
-            .iter()
-            .map(|block| (block.key.clone(), block.algorithm.all()))
-            .collect(),
+    if !needed && !fetched && scheme.handshakes.is_empty() && !source.secrets.is_empty() {
+        return Err(PrepareError::SecretUnused {
+            provider: provider(),
+        });
+    }
+    let mut secrets = Secrets {
+        by_block: vec![Vec::new(); scheme.formats().len()],
+        ids: Vec::new(),
     };
-    formats
-        .iter()
-        .map(|(format, algorithms)| {
-            source
-                .secrets
-                .iter()
-                .enumerate()
-                .map(|(index, source_key)| {
-                    let key = Key::new(format, algorithms, source_key);
-                    let key = key.and_then(|key| user_password(scheme, key));
-                    key.map_err(|problem| PrepareError::Secret { index, problem })
-                })
-                .collect()
-        })
-        .collect()
+    for (index, secret) in source.secrets.iter().enumerate() {
+        secrets
+            .add(scheme, secret)
+            .map_err(|problem| PrepareError::Secret { index, problem })?;
+    }
+    Ok(secrets)
+}
+
+impl Secrets {
+    fn add(&mut self, scheme: &Scheme, secret: &SourceKey) -> Result<(), SecretError> {
+        let keys = scheme.formats().into_iter().map(|(format, algorithms)| {
+            let key = Key::new(&format, &algorithms, secret)?;
+            user_password(scheme, key).map(Arc::new)
+        });
+        let keys: Vec<Arc<Key>> = keys.collect::<Result<_, _>>()?;
+        for (block, key) in self.by_block.iter_mut().zip(keys) {
+            block.push(key);
+        }
+        self.ids.push(secret.id.clone());
+        Ok(())
+    }
+}
+
+impl Scheme {
+    /// For each block what a secret has to be; a pack without verification can still have handshakes
+    /// with a key.
+    fn formats(&self) -> Vec<(KeyFormat, Vec<Algorithm>)> {
+        if self.blocks.is_empty() {
+            return vec![(KeyFormat::utf8(), Vec::new())];
+        }
+        let blocks = self.blocks.iter();
+        blocks
+            .map(|block| (block.key.clone(), block.algorithm.all()))
+            .collect()
+    }
+
+    /// Whether the sender names the secret itself.
+    fn learns(&self) -> bool {
+        let effects = self.handshakes.iter().filter_map(|h| h.effect.as_ref());
+        effects
+            .into_iter()
+            .any(|effect| effect.kind == EffectKind::StoreSecret)
+    }
 }
 
 /// The secret of a `basic` scheme has two parts.
@@ -220,7 +270,7 @@ fn tolerance(
     given: Option<Duration>,
 ) -> Result<Option<Tolerance>, PrepareError> {
     let Some(limit) = given else { return Ok(None) };
-    if scheme.blocks.iter().all(|block| block.time.is_empty()) {
+    if !scheme.blocks.iter().any(|block| block.has_age()) {
         return Err(PrepareError::ToleranceUnused {
             provider: pack.name().to_owned(),
         });
@@ -354,7 +404,45 @@ impl Verifier {
 
     /// The name of a key, for [`Accepted::key_index`].
     pub fn key_id(&self, key_index: usize) -> Option<&str> {
-        self.key_ids.get(key_index).map(String::as_str)
+        self.key_ids().get(key_index).map(String::as_str)
+    }
+
+    /// The names of all its secrets, in the source's order.
+    pub fn key_ids(&self) -> &[String] {
+        &self.secrets.ids
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.secrets
+    }
+
+    /// Whether its sender names the secret itself, in a handshake.
+    pub fn learns(&self) -> bool {
+        self.scheme.learns()
+    }
+
+    /// The same with one more secret, behind the others.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn with(&self, secret: &SourceKey) -> Result<Self, SecretError> {
+        let mut secrets = Secrets::clone(&self.secrets);
+        secrets.add(&self.scheme, secret)?;
+        Ok(Self {
+            secrets: Arc::new(secrets),
+            ..self.clone()
+        })
+    }
+
+    /// Has the keys fetched that the configuration names, so that they are there before they are needed.
+    fn expect_keys(&self) {
+        for (index, block) in self.scheme.blocks.iter().enumerate() {
+            if let Some(Remote::KeySet(url)) = &block.remote
+                && self.secrets.of_block(index).is_empty()
+            {
+                self.keyring.expect(url, KeyKind::KeySet);
+            }
+        }
     }
 
     /// Headers that carry credentials: to be stored as digests only.

@@ -33,6 +33,11 @@ pub fn capture() {
     });
 }
 
+/// All of it so far.
+pub fn text() -> String {
+    String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
+}
+
 #[tokio::test]
 async fn refusals_are_told_with_their_reason_and_nothing_secret_is() {
     let creel = start().await;
@@ -59,7 +64,7 @@ async fn refusals_are_told_with_their_reason_and_nothing_secret_is() {
     let remote = creel.remote(OPERATE);
     creel_common::log::Operate::routes(&remote).await.unwrap();
     creel.finish().await;
-    let text = String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned();
+    let text = text();
     let told = |words: [&str; 2]| {
         let mut lines = text.lines();
         lines.any(|line| words.iter().all(|word| line.contains(word)))

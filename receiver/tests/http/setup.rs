@@ -126,9 +126,27 @@ pub async fn start_with(changes: Changes) -> Running {
 
 /// The same in a directory that another one was in.
 pub async fn start_in(directory: tempfile::TempDir, changes: Changes) -> Running {
-    let mut config = config(directory.path());
+    let config = config(directory.path());
+    start_from(
+        directory,
+        config,
+        &Registry::built_in(),
+        changes,
+        |prepared| prepared,
+    )
+    .await
+}
+
+/// The same with a configuration and packs of its own, and something done to it before it runs.
+pub async fn start_from(
+    directory: tempfile::TempDir,
+    mut config: Config,
+    registry: &Registry,
+    changes: Changes,
+    change: impl FnOnce(Prepared) -> Prepared,
+) -> Running {
     (changes.config)(&mut config);
-    let prepared = Prepared::new(&config, &Registry::built_in(), "0.0.0-test").unwrap();
+    let prepared = change(Prepared::new(&config, registry, "0.0.0-test").unwrap());
     assert!(prepared.warnings.is_empty(), "{:?}", prepared.warnings);
     let engine = Arc::new(MemoryEngine::new(MemorySettings::default(), 7));
     let failed = Arc::new(|_: &creel_common::engine::EngineError| {});

@@ -120,6 +120,7 @@ struct Sum {
     looked_at: u64,
     appended: u64,
     duplicates: u64,
+    confirmed: u64,
     refused: BTreeMap<String, u64>,
     first: Option<DeliveryId>,
     last: Option<DeliveryId>,
@@ -158,6 +159,7 @@ async fn all(log: &RemoteLog, mut call: ReverifyCall) -> anyhow::Result<Sum> {
         sum.looked_at += step.looked_at;
         sum.appended += step.appended;
         sum.duplicates += step.duplicates;
+        sum.confirmed += step.confirmed;
         for (reason, count) in step.refused {
             *sum.refused.entry(reason).or_default() += count;
         }
@@ -191,6 +193,10 @@ fn sum_text(sum: &Sum) -> String {
     }
     if sum.duplicates > 0 {
         text += &format!("\n{} were in the log already", count(sum.duplicates));
+    }
+    if sum.confirmed > 0 {
+        let what = "handshakes, whose sender's URL is called";
+        text += &format!("\n{} {what}", count(sum.confirmed));
     }
     for (reason, number) in &sum.refused {
         text += &format!("\n{} stay: {reason}", count(*number));

@@ -79,5 +79,17 @@ pub static RECEIVER: Section = section(
             Means("only the built-in packs"),
             "A directory of provider packs of your own, each `NAME.toml`.",
         ),
+        key(
+            "keys",
+            Shape::Path,
+            Means("`keys` beside `log.path`"),
+            "Its directory, outside the log's, for keys that were fetched and secrets that senders named; nobody but the receiver's user may read it.",
+        ),
+        key(
+            "keys_allow",
+            Shape::List(&Shape::Network, 1000),
+            Default("[]"),
+            "Private networks that keys may be fetched from; link-local and metadata addresses never.",
+        ),
     ],
 );

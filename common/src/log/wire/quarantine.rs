@@ -187,6 +187,9 @@ pub struct Reverified {
     pub appended: u64,
     /// Genuine, and in the log already.
     pub duplicates: u64,
+    /// Genuine, and no deliveries but handshakes whose sender wants a URL called: it is, from now on.
+    #[serde(default)]
+    pub confirmed: u64,
     /// Refused again, by reason; they stay in quarantine.
     pub refused: BTreeMap<String, u64>,
     /// The first and the last delivery that were appended.

@@ -89,34 +89,3 @@ fn a_verifier_shows_no_secret() {
     let verdict = format!("{:?}", Delivery::sample(&verifier, 0).check(&verifier));
     assert!(!verdict.contains("octocat"), "{verdict}");
 }
-
-/// Digests, tags and tokens are compared by `subtle` and `ring` only.
-#[test]
-fn no_digest_is_compared_with_an_operator() {
-    let words = regex::Regex::new(
-        r"(?i)(signature|token|digest|credential|secret|(^|[^a-z])(sig|mac|tag|hash)).*[=!]=",
-    )
-    .unwrap();
-    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/src/verify");
-    let mut files = 0;
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.ends_with("tests") {
-            continue;
-        }
-        files += 1;
-        let text = std::fs::read_to_string(&path).unwrap();
-        let code = text.split("#[cfg(test)]").next().unwrap();
-        for (number, line) in code.lines().enumerate() {
-            let code = line.split("//").next().unwrap();
-            assert!(
-                !words.is_match(code),
-                "{}:{}: {line}",
-                path.display(),
-                number + 1
-            );
-        }
-    }
-    assert!(files > 20);
-    assert!(words.is_match("if expected_tag == given {"));
-}

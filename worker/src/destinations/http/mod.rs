@@ -1,33 +1,29 @@
 //! `http`: one request per delivery, to a fixed URL.
 //!
 //! The status decides: see `status`. Redirects are not followed, proxies are
-//! not asked, and an address is checked when it is connected to: see `guard`.
+//! not asked, and an address is checked when it is connected to: see `creel_common::web`.
 //! The body of the answer is for people only; 4 KiB of it are read and nothing
 //! depends on them.
 
-mod guard;
 mod headers;
 mod options;
-mod resolve;
 mod sign;
 mod status;
 
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use creel_common::attempt::{RESPONSE_BYTES_MAX, Report};
 use creel_common::outcome::Outcome;
+use creel_common::web::{Guard, GuardedResolver, describe};
+pub use creel_common::web::{Lookup, Resolved, SystemLookup};
 use http::{HeaderMap, Method};
 use reqwest::{Client, Response};
 use toml::Table;
 use url::Url;
 
-use self::guard::Guard;
 use self::options::{Options, Verb};
-use self::resolve::GuardedResolver;
-pub use self::resolve::{Lookup, Resolved, SystemLookup};
 use self::sign::Signer;
 use self::status::Statuses;
 use super::{Attempted, Destination, Item, OpenError, Opening, Problem};
@@ -200,20 +196,4 @@ async fn start_of(mut response: Response) -> Vec<u8> {
     let _ = tokio::time::timeout(RESPONSE_WAIT, reading).await;
     start.truncate(RESPONSE_BYTES_MAX);
     start
-}
-
-/// The error and what is behind it, without the URL: its path may be a secret.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(behind) = source {
-        let more = behind.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = behind.source();
-    }
-    text
 }

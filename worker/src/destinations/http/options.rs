@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Duration;
 
 use creel_common::secret::SecretRef;
+use creel_common::web::Guard;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use ipnet::IpNet;
 use toml::{Table, Value};
 use url::{Host, Url};
 
-use super::guard::Guard;
 use super::headers;
 use super::sign::Signer;
 use super::status::Statuses;

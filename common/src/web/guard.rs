@@ -1,6 +1,6 @@
 //! Which addresses may be connected to.
 //!
-//! Private addresses only where the destination names them in `allow`;
+//! Private addresses only where `allow` of the destination (or of keys) names them;
 //! link-local and metadata addresses never. IPv6 forms that carry an IPv4
 //! address (mapped, compatible, NAT64, 6to4) are judged by what they carry.
 
@@ -65,7 +65,7 @@ const PRIVATE_V6: [Ipv6Net; 8] = [
 
 /// Why an address is not connected to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Refused {
+pub enum Refused {
     /// Link-local, metadata, multicast or unspecified.
     #[error("address {0} is link-local, metadata or no host at all: never allowed")]
     Never(IpAddr),
@@ -74,20 +74,23 @@ pub(super) enum Refused {
     Private(IpAddr),
 }
 
-/// Judges addresses for one destination.
-#[derive(Debug, Clone)]
-pub(super) struct Guard {
+/// Judges addresses, for one destination or for keys.
+#[derive(Debug, Clone, Default)]
+pub struct Guard {
     allow: Vec<IpNet>,
 }
 
 impl Guard {
-    pub(super) fn new(allow: Vec<IpNet>) -> Self {
+    /// One that lets private networks through that are named here.
+    pub fn new(allow: Vec<IpNet>) -> Self {
         Self { allow }
     }
 
+    /// Whether this address may be connected to.
+    ///
     /// # Errors
     /// [`Refused`] says whether `allow` could lift it.
-    pub(super) fn check(&self, address: IpAddr) -> Result<(), Refused> {
+    pub fn check(&self, address: IpAddr) -> Result<(), Refused> {
         let address = address.to_canonical();
         let carried = carried_v4(address).map(IpAddr::V4);
         let forms = || [Some(address), carried].into_iter().flatten();

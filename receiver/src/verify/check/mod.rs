@@ -1,6 +1,10 @@
 //! The check itself: one block of a scheme against one request.
 
+mod items;
+mod token;
+
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
@@ -22,7 +26,7 @@ use crate::tag::{self, Tag};
 /// What a successful check found out.
 pub(crate) struct Proof<'v> {
     pub key_index: usize,
-    pub key: Option<&'v Key>,
+    pub key: Option<Arc<Key>>,
     signed: Option<Signed<'v>>,
 }
 
@@ -46,7 +50,10 @@ impl Proof<'_> {
             url: &signed.url,
             time: signed.time.as_deref(),
             id: signed.id.as_deref(),
-            secret: self.key.map(|key| key.bytes.expose_secret().as_slice()),
+            secret: self
+                .key
+                .as_ref()
+                .map(|key| key.bytes.expose_secret().as_slice()),
         };
         let mut hash = Sha256::new();
         let made = signed
@@ -75,7 +82,8 @@ pub(crate) fn verify_as<'v>(
     if verifier.scheme.blocks.is_empty() {
         return Err(Reason::NoScheme);
     }
-    for (block, keys) in verifier.scheme.blocks.iter().zip(&verifier.keys) {
+    let secrets = verifier.secrets();
+    for (index, block) in verifier.scheme.blocks.iter().enumerate() {
         if !condition::all_hold(&block.when, view) {
             continue;
         }
@@ -86,15 +94,18 @@ pub(crate) fn verify_as<'v>(
                 signed: None,
             });
         }
-        let Some(signatures) = signatures(block, view)? else {
-            continue;
-        };
         let check = Check {
             verifier,
             block,
-            keys,
+            secrets: secrets.of_block(index),
             view,
             url,
+        };
+        if let Some(items) = block.items {
+            return check.items(&items(view.request.body)?, now_unix_ms);
+        }
+        let Some(signatures) = signatures(block, view)? else {
+            continue;
         };
         return check.run(&signatures, now_unix_ms);
     }
@@ -103,12 +114,12 @@ pub(crate) fn verify_as<'v>(
 
 /// The time that a request says it was signed at, in milliseconds.
 pub(crate) fn signed_time(verifier: &Verifier, view: &View<'_>) -> Option<i64> {
-    let mut blocks = verifier.scheme.blocks.iter().zip(&verifier.keys);
-    let (block, keys) = blocks.find(|(block, _)| condition::all_hold(&block.when, view))?;
+    let mut blocks = verifier.scheme.blocks.iter();
+    let block = blocks.find(|block| condition::all_hold(&block.when, view))?;
     let check = Check {
         verifier,
         block,
-        keys,
+        secrets: &[],
         view,
         url: None,
     };
@@ -161,6 +172,8 @@ fn item_credentials<'r>(all: &AllItems, view: &View<'r>) -> Result<Option<Values
 pub(crate) fn algorithm(block: &Block, view: &View<'_>) -> Result<Algorithm, Reason> {
     let (from, names, default) = match &block.algorithm {
         Choice::Fixed(algorithm) => return Ok(*algorithm),
+        // which of them it is says the token, and only for itself
+        Choice::Token(_) => return Err(Reason::UnknownAlgorithm),
         Choice::Named {
             from,
             names,
@@ -193,7 +206,7 @@ pub(crate) fn templates<'b>(block: &'b Block, view: &View<'_>) -> &'b [Template]
 struct Check<'v, 'c, 'r> {
     verifier: &'v Verifier,
     block: &'v Block,
-    keys: &'v [Key],
+    secrets: &'c [Arc<Key>],
     view: &'c View<'r>,
     /// Where it was sent to, if that is not to be found out.
     url: Option<&'c str>,
@@ -207,12 +220,17 @@ impl<'v> Check<'v, '_, '_> {
         if !condition::all_hold(&self.block.require, self.view) {
             return Err(Reason::Condition);
         }
+        if let Choice::Token(rules) = &self.block.algorithm {
+            return self.token(rules, signatures, now_unix_ms);
+        }
         let algorithm = algorithm(self.block, self.view)?;
+        let keys = self.keys(now_unix_ms)?;
         let time = self.time()?;
         let proof = match algorithm {
-            Algorithm::Equal => self.token(signatures, now_unix_ms),
+            Algorithm::Equal => self.credential(signatures, now_unix_ms),
             _ => self.signature(
                 algorithm,
+                &keys,
                 signatures,
                 time.as_ref().map(|(text, _)| &**text),
                 now_unix_ms,
@@ -259,10 +277,10 @@ impl<'v> Check<'v, '_, '_> {
         Ok(Some(id.ok_or(Reason::MissingId)?.to_vec()))
     }
 
-    fn token(&self, given: &Values<'_>, now_unix_ms: i64) -> Result<Proof<'v>, Reason> {
+    fn credential(&self, given: &Values<'_>, now_unix_ms: i64) -> Result<Proof<'v>, Reason> {
         // Every key and every value is looked at: the time tells nothing.
         let (mut matched, mut not_valid) = (None, false);
-        for (key_index, key) in self.keys.iter().enumerate() {
+        for (key_index, key) in self.secrets.iter().enumerate() {
             let Some(Ready::Token(expected)) = key.ready(Algorithm::Equal) else {
                 continue;
             };
@@ -280,7 +298,7 @@ impl<'v> Check<'v, '_, '_> {
         let (key_index, key) = matched.ok_or(no_match(not_valid))?;
         Ok(Proof {
             key_index,
-            key: Some(key),
+            key: Some(key.clone()),
             signed: None,
         })
     }
@@ -288,15 +306,17 @@ impl<'v> Check<'v, '_, '_> {
     fn signature(
         &self,
         algorithm: Algorithm,
+        keys: &[Arc<Key>],
         signatures: &Values<'_>,
         time: Option<&[u8]>,
         now_unix_ms: i64,
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
+        let asks = &self.verifier.scheme.asks;
         let mut not_valid = false;
         for template in templates(self.block, self.view) {
             for url in self.urls(template) {
-                for (key_index, key) in self.keys.iter().enumerate() {
+                for (key_index, key) in keys.iter().enumerate() {
                     let context = Context {
                         view: self.view,
                         url: &url,
@@ -307,10 +327,14 @@ impl<'v> Check<'v, '_, '_> {
                     if !made_by(key, algorithm, template, &context, signatures)? {
                         continue;
                     }
+                    if !asks.is_empty() && self.verifier.scheme.is_asked(&template.bytes(&context)?)
+                    {
+                        return Err(Reason::Condition);
+                    }
                     if key.is_valid(now_unix_ms) {
                         return Ok(Proof {
                             key_index,
-                            key: Some(key),
+                            key: Some(key.clone()),
                             signed: Some(Signed {
                                 template,
                                 url,
@@ -388,7 +412,9 @@ fn made_by(
                 .iter()
                 .any(|signature| key.verify(&message, signature).is_ok()))
         }
-        Some(Ready::Token(_)) | None => Err(Reason::UnknownAlgorithm),
+        Some(Ready::Token(_)) => Err(Reason::UnknownAlgorithm),
+        // it is made for another of the algorithms
+        None => Ok(false),
     }
 }
 

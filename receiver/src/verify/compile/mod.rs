@@ -1,20 +1,21 @@
 //! From the tree of a pack file to its [`Scheme`].
 
+mod handshake;
+mod token;
+
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::Method;
 
+pub(super) use self::handshake::status;
 use super::algorithm::{self, Algorithm};
 use super::clock::Tolerance;
 use super::condition::Condition;
-use super::document::{Entry, Fields, Node, Value, unknown};
+use super::document::{Entry, Fields, Value, unknown};
+use super::hooks::{HOOKS, Hook};
 use super::json::Pointer;
-use super::key::KeyFormat;
 use super::pipeline::{self, Locator, Params, Pipeline, Role};
-use super::scheme::{
-    AllItems, Auth, Block, BodyHash, Choice, EffectKind, Event, Handshake, Json, ReplyTemplate,
-    Scheme,
-};
+use super::scheme::{AllItems, Block, BodyHash, Choice, Event, Handshake, ReplyTemplate, Scheme};
 use super::template::Template;
 use super::url::Variants;
 
@@ -25,14 +26,16 @@ pub(crate) fn scheme(fields: &Fields<'_>, params: &Params) -> Scheme {
         .into_iter()
         .map(|fields| block(fields, params))
         .collect();
-    let handshakes = fields
+    let handshakes: Vec<Handshake> = fields
         .tables("handshake")
         .into_iter()
-        .map(|fields| handshake(fields, params))
+        .map(|fields| handshake::handshake(fields, params))
         .collect();
+    let replies = handshakes.iter().map(|handshake| &handshake.reply);
     Scheme {
         methods: methods(fields),
         blocks,
+        asks: replies.flat_map(ReplyTemplate::asks).collect(),
         handshakes,
         event: fields
             .table("event")
@@ -42,7 +45,7 @@ pub(crate) fn scheme(fields: &Fields<'_>, params: &Params) -> Scheme {
         secret_query: fields.each("secret_query", |name| Ok(name.to_owned())),
         ack_headers: fields
             .table("ack")
-            .map(|ack| ack_headers(&ack, params))
+            .map(|ack| handshake::ack_headers(&ack, params))
             .unwrap_or_default(),
     }
 }
@@ -60,21 +63,24 @@ fn methods(fields: &Fields<'_>) -> Vec<Method> {
 fn block(fields: Fields<'_>, params: &Params) -> Block {
     let conditions = |key| fields.each(key, |text| Condition::parse(text, params));
     let pipelines = |key, role| fields.each(key, |text| Pipeline::parse(text, role, params));
-    refuse_what_comes_later(&fields);
     let mut signatures_any = pipelines("sig_any", Role::Signature);
     if let Some(series) = fields.table("sig_series") {
         signatures_any.extend(signature_series(series, params));
     }
+    let hook = fields.one("code", hook);
     let block = Block {
         when: conditions("when"),
         require: conditions("require"),
         algorithm: choice(&fields, params),
-        key: fields
-            .one("key", KeyFormat::parse)
-            .unwrap_or_else(KeyFormat::utf8),
+        key: token::key(&fields),
+        remote: token::remote(&fields, params),
         signatures: pipelines("sig", Role::Signature),
         signatures_any,
         all_items: fields.table("all_items").and_then(all_items),
+        items: match hook {
+            Some(Hook::Items(items)) => Some(items),
+            _ => None,
+        },
         id: pipelines("id", Role::Text),
         time: pipelines("time", Role::Time),
         tolerance: tolerance(&fields),
@@ -83,7 +89,10 @@ fn block(fields: Fields<'_>, params: &Params) -> Block {
             .into_iter()
             .map(|fields| signed_if(fields, params))
             .collect(),
-        signed: fields.each("signed", |text| Template::parse(text, params)),
+        signed: match hook {
+            Some(Hook::Message(message)) => vec![Template::of_hook(message)],
+            _ => fields.each("signed", |text| Template::parse(text, params)),
+        },
         variants: fields.one("url_variants", |name| match name {
             "twilio" => Ok(Variants::Twilio),
             "hubspot" => Ok(Variants::HubSpot),
@@ -96,42 +105,36 @@ fn block(fields: Fields<'_>, params: &Params) -> Block {
     block
 }
 
-/// Keys of the model that this version reads but cannot serve yet.
-fn refuse_what_comes_later(fields: &Fields<'_>) {
-    for (key, what) in [
-        ("code", "code hooks"),
-        ("jwt", "JSON Web Tokens"),
-        ("key_url", "keys fetched by URL"),
-        ("key_cn", "keys fetched by URL"),
-    ] {
-        if let Some(node) = fields.node(key) {
-            fields.problem(&node.span, key, format!("{what} are not supported yet"));
-        }
-    }
-}
-
 fn named_algorithm(name: &str) -> Result<Algorithm, String> {
-    if name == "jwt" {
-        return Err("JSON Web Tokens (`jwt`) are not supported yet".into());
-    }
     algorithm::NAMES
         .iter()
         .find(|(other, _)| *other == name)
         .map(|(_, algorithm)| *algorithm)
         .ok_or_else(|| {
             let names = algorithm::NAMES.iter().map(|(name, _)| *name);
-            unknown("algorithm", name, names.chain(["map"]))
+            unknown("algorithm", name, names.chain(["jwt", "map"]))
         })
+}
+
+fn hook(name: &str) -> Result<Hook, String> {
+    let found = HOOKS.iter().find(|(other, _)| *other == name);
+    let names = HOOKS.iter().map(|(name, _)| *name);
+    found
+        .map(|(_, hook)| *hook)
+        .ok_or_else(|| unknown("code", name, names))
 }
 
 fn choice(fields: &Fields<'_>, params: &Params) -> Choice {
     if fields.text("alg") == Some("map") {
         return named_by_message(fields, params);
     }
+    if fields.text("alg") == Some("jwt") {
+        return Choice::Token(token::rules(fields, params));
+    }
     match fields.one("alg", named_algorithm) {
         Some(algorithm) => Choice::Fixed(algorithm),
         None => {
-            if fields.node("alg").is_none() && fields.node("code").is_none() {
+            if fields.node("alg").is_none() {
                 fields.problem(&fields.span, "alg", "is missing; such as `hmac-sha256`");
             }
             Choice::Fixed(Algorithm::None)
@@ -226,7 +229,7 @@ fn tolerance(fields: &Fields<'_>) -> Option<Tolerance> {
     seconds(fields, "tolerance").map(Tolerance::both)
 }
 
-fn seconds(fields: &Fields<'_>, key: &'static str) -> Option<Duration> {
+pub(crate) fn seconds(fields: &Fields<'_>, key: &'static str) -> Option<Duration> {
     let number = fields.integer(key)?;
     match u64::try_from(number) {
         Ok(seconds @ 1..=604_800) => Some(Duration::from_secs(seconds)),
@@ -272,16 +275,21 @@ fn consistent(fields: &Fields<'_>, block: &Block) {
     };
     let nothing = algorithms == [Algorithm::None];
     let compares = algorithms == [Algorithm::Equal];
+    let token = matches!(block.algorithm, Choice::Token(_));
     let has_signature = !(block.signatures.is_empty() && block.signatures_any.is_empty());
-    if !nothing && !has_signature {
+    if !nothing && !has_signature && block.items.is_none() {
         complain("sig", "is missing: where the signature stands");
     }
-    if !nothing && !compares && block.signed.is_empty() {
+    if !nothing && !compares && !token && block.items.is_none() && block.signed.is_empty() {
         complain("signed", "is missing: what is signed, such as `{body}`");
     }
-    if compares && !block.signed.is_empty() {
-        complain("signed", "has no meaning where a credential is compared");
+    if (compares || token || block.items.is_some()) && !block.signed.is_empty() {
+        complain(
+            "signed",
+            "has no meaning where a credential is compared, a token says it itself, or `code` does",
+        );
     }
+    token::consistent(fields, block);
     if block.templates().any(Template::uses_time) && block.time.is_empty() {
         complain("signed", "names {time}, but there is no `time`");
     }
@@ -301,139 +309,6 @@ fn consistent(fields: &Fields<'_>, block: &Block) {
             "is not part of what is signed, so it protects nothing: add {time} to `signed`",
         );
     }
-}
-
-fn handshake(fields: Fields<'_>, params: &Params) -> Handshake {
-    let handshake = Handshake {
-        when: fields.each("when", |text| Condition::parse(text, params)),
-        auth: fields
-            .one("auth", |text| match text.split_once('=') {
-                Some(("token", place)) => Locator::parse(place, params).map(Auth::Token),
-                None if text == "verify" => Ok(Auth::Verify),
-                None if text == "none" => Ok(Auth::None),
-                _ => Err(unknown("auth", text, ["none", "verify", "token=LOCATOR"])),
-            })
-            .unwrap_or(Auth::None),
-        reply: reply(&fields, params),
-        effect: fields.one("effect", |text| {
-            let (kind, place) = text.split_once(':').unwrap_or((text, ""));
-            let kind = match kind {
-                "store-secret" => EffectKind::StoreSecret,
-                "fetch" => EffectKind::Fetch,
-                _ => return Err(unknown("effect", kind, ["store-secret", "fetch"])),
-            };
-            Locator::parse(place, params).map(|place| (kind, place))
-        }),
-    };
-    if handshake.when.is_empty() {
-        fields.problem(
-            &fields.span,
-            "when",
-            "is missing: a handshake needs a condition",
-        );
-    }
-    let fetches = matches!(handshake.effect, Some((EffectKind::Fetch, _)));
-    if fetches && !matches!(handshake.auth, Auth::Verify) {
-        fields.problem(&fields.span, "effect", "`fetch` needs auth=\"verify\"");
-    }
-    fields.finish();
-    handshake
-}
-
-fn reply(fields: &Fields<'_>, params: &Params) -> ReplyTemplate {
-    let template = |text: &str| Template::parse(text, params);
-    let mut out = ReplyTemplate {
-        status: 200,
-        content_type: None,
-        body: None,
-        json: None,
-        headers: Vec::new(),
-    };
-    let Some(fields) = fields.table("reply") else {
-        fields.problem(&fields.span, "reply", "is missing");
-        return out;
-    };
-    if let Some(status) = status(&fields) {
-        out.status = status;
-    }
-    out.content_type = fields.text("type").map(str::to_owned);
-    out.body = fields.one("body", template);
-    out.json = fields
-        .node("json")
-        .and_then(|node| json(&fields, node, params));
-    out.headers = headers(&fields, params);
-    fields.finish();
-    out
-}
-
-/// What an answer to a delivery can hold: nothing that only a check knows.
-fn ack_headers(ack: &Fields<'_>, params: &Params) -> Vec<(HeaderName, Template)> {
-    let headers = headers(ack, params);
-    let known = |value: &Template| !(value.uses_time() || value.uses_id() || value.uses_url());
-    if !headers.iter().all(|(_, value)| known(value)) {
-        let message = "cannot name {time}, {id} or {url}: say where they stand, as {header:X}";
-        ack.problem(&ack.span_of("headers"), "headers", message);
-    }
-    headers
-}
-
-/// The `headers` of a reply.
-fn headers(reply: &Fields<'_>, params: &Params) -> Vec<(HeaderName, Template)> {
-    let mut found = Vec::new();
-    let Some(headers) = reply.table("headers") else {
-        return found;
-    };
-    for entry in headers.entries() {
-        let Value::Text(text) = &entry.node.value else {
-            headers.problem(&entry.node.span, &entry.name, "expected a string");
-            continue;
-        };
-        match (pipeline::header(&entry.name), Template::parse(text, params)) {
-            (Ok(name), Ok(value)) => found.push((name, value)),
-            (Err(message), _) | (_, Err(message)) => {
-                headers.problem(&entry.node.span, &entry.name, message);
-            }
-        }
-    }
-    found
-}
-
-/// The `status` of a reply.
-pub(crate) fn status(fields: &Fields<'_>) -> Option<u16> {
-    let number = fields.integer("status")?;
-    let status = u16::try_from(number)
-        .ok()
-        .filter(|code| (200..600).contains(code));
-    if status.is_none() {
-        fields.problem(&fields.span_of("status"), "status", "expected 200 to 599");
-    }
-    status
-}
-
-fn json(fields: &Fields<'_>, node: &Node, params: &Params) -> Option<Json> {
-    Some(match &node.value {
-        Value::Text(text) => match Template::parse(text, params) {
-            Ok(template) => Json::Text(template),
-            Err(message) => {
-                fields.problem(&node.span, "json", message);
-                return None;
-            }
-        },
-        Value::Integer(number) => Json::Integer(*number),
-        Value::Boolean(value) => Json::Boolean(*value),
-        Value::List(items) => Json::List(
-            items
-                .iter()
-                .map(|item| json(fields, item, params))
-                .collect::<Option<_>>()?,
-        ),
-        Value::Table(entries) => Json::Table(
-            entries
-                .iter()
-                .map(|entry| Some((entry.name.clone(), json(fields, &entry.node, params)?)))
-                .collect::<Option<_>>()?,
-        ),
-    })
 }
 
 fn event(fields: Fields<'_>, params: &Params) -> Event {

@@ -22,6 +22,7 @@ mod framing;
 mod health;
 mod ingest;
 mod lending;
+mod limits;
 pub mod metrics;
 mod operate;
 pub mod private;

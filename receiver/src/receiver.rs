@@ -15,18 +15,18 @@ use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
-use crate::body::Budget;
 use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
+use crate::limits::{Accounts, Addresses, Budget, Crowd};
 use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
 use crate::reload::Reload;
 use crate::server::{Limits, serve};
-use crate::sources::Sources;
+use crate::sources::{Lasting, Sources};
 use crate::uses::{self, Tallies};
 use crate::verify::Registry;
 
@@ -43,6 +43,8 @@ pub struct Prepared {
     pub sources: Current<Sources>,
     /// How often their secrets have verified.
     pub tallies: Arc<Tallies>,
+    /// What they have under way and have used up.
+    pub accounts: Arc<Accounts>,
     /// The private listener's tokens.
     pub tokens: Tokens,
     /// All counters; they observe the log, too.
@@ -117,10 +119,12 @@ impl Prepared {
     pub fn new(config: &Config, registry: &Registry, version: &str) -> Result<Self, Problems> {
         let metrics = Arc::new(Metrics::new(version));
         let tallies = Arc::new(Tallies::default());
-        let made = Made::of(config, registry, &metrics, &tallies)?;
+        let accounts = Arc::new(Accounts::default());
+        let made = Made::of(config, registry, (&metrics, &tallies, &accounts))?;
         Ok(Self {
             sources: Current::new(made.sources),
             tallies,
+            accounts,
             tokens: Tokens::new(made.tokens),
             metrics,
             warnings: made.warnings,
@@ -180,8 +184,7 @@ impl Made {
     pub fn of(
         config: &Config,
         registry: &Registry,
-        metrics: &Metrics,
-        tallies: &Tallies,
+        lasting: Lasting<'_>,
     ) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let tokens = kept(config.resolve_tokens(), &mut problems);
@@ -190,7 +193,7 @@ impl Made {
             Some(resolved) => resolved.secrets.clone(),
             None => complete_secrets(config),
         };
-        let sources = Sources::prepare(config, found, registry, metrics, tallies);
+        let sources = Sources::prepare(config, found, registry, lasting);
         let sources = kept(sources, &mut problems);
         let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
             return Err(merged(problems));
@@ -316,7 +319,9 @@ impl Receiver {
             log: self.log.intake,
             clock: self.clock.clone(),
             metrics: metrics.clone(),
-            budget: Budget::new(self.config.bodies_bytes_max),
+            bodies: Budget::new(self.config.bodies_bytes_max, self.config.source_share),
+            waiting: Budget::new(self.config.waiting_max, self.config.source_share),
+            addresses: Addresses::default(),
             trusted_proxies: self.config.trusted_proxies.clone(),
             body_timeout: self.config.body_timeout,
             quiet: Quiet::default(),
@@ -339,8 +344,15 @@ impl Receiver {
         if let Some(quarantine) = self.quarantine {
             tokio::spawn(quarantine.recover(api.clone()));
         }
-        let limits = |connections_max| Limits {
+        let crowd = Crowd::new(
+            self.config.connections_per_address_max,
+            self.config.trusted_proxies,
+            metrics.clone(),
+            self.clock.clone(),
+        );
+        let limits = |connections_max, crowd| Limits {
             connections_max,
+            crowd,
             header_timeout: self.config.header_timeout,
             idle_timeout: self.config.idle_timeout,
             drain_timeout: self.config.drain_timeout,
@@ -348,14 +360,14 @@ impl Receiver {
         let senders = serve(
             public,
             Public(ingest),
-            limits(self.config.connections_max),
+            limits(self.config.connections_max, Some(crowd)),
             metrics.connections("public"),
             self.stop.clone(),
         );
         let workers = serve(
             private,
             Private::new(api),
-            limits(PRIVATE_CONNECTIONS_MAX),
+            limits(PRIVATE_CONNECTIONS_MAX, None),
             metrics.connections("private"),
             self.stop.clone(),
         );

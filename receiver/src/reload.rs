@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 use crate::auth::{Caller, Tokens};
 use crate::current::Current;
 use crate::failure::{Errors, Failure, Payload};
+use crate::limits::Accounts;
 use crate::metrics::Metrics;
 use crate::operate::actor;
 use crate::private::Api;
@@ -51,6 +52,7 @@ pub struct Reload {
     running: Mutex<Arc<Config>>,
     sources: Current<Sources>,
     tallies: Arc<Tallies>,
+    accounts: Arc<Accounts>,
     tokens: Tokens,
     metrics: Arc<Metrics>,
     log: Arc<LocalLog>,
@@ -75,6 +77,7 @@ impl Reload {
             running: Mutex::new(Arc::new(config)),
             sources: prepared.sources.clone(),
             tallies: prepared.tallies.clone(),
+            accounts: prepared.accounts.clone(),
             tokens: prepared.tokens.clone(),
             metrics: prepared.metrics.clone(),
             log,
@@ -154,7 +157,8 @@ impl Reload {
     fn make(&self, running: &Config) -> Result<Fresh, String> {
         let (config, registry) = (self.around.read)()?;
         let mut problems = running.needs_restart(&config);
-        let made = match Made::of(&config, &registry, &self.metrics, &self.tallies) {
+        let lasting = (&*self.metrics, &*self.tallies, &*self.accounts);
+        let made = match Made::of(&config, &registry, lasting) {
             Ok(made) if problems.is_empty() => made,
             Ok(_) => return Err(problems.to_string()),
             Err(more) => {

@@ -14,6 +14,8 @@ use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::ingest::NO_SOURCE;
+use crate::limits::{Account, Accounts, Terms};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::uses::{Tallies, Tally};
 use crate::verify::{
@@ -25,6 +27,9 @@ pub const BODY_BYTES_MAX: u64 = 1 << 20;
 
 /// Headers that are credentials whatever the pack says: stored as digests only.
 const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, PROXY_AUTHORIZATION, COOKIE];
+
+/// What is kept by the names of sources and secrets over reloads.
+pub type Lasting<'a> = (&'a Metrics, &'a Tallies, &'a Accounts);
 
 /// One source, ready.
 #[derive(Debug)]
@@ -45,6 +50,10 @@ pub struct Source {
     pub dedupes: bool,
     /// Headers that are stored as digests only.
     pub credentials: Vec<HeaderName>,
+    /// On what terms its requests are let in.
+    pub terms: Terms,
+    /// What it has under way and has used up.
+    pub account: Arc<Account>,
     /// Its counters.
     pub metrics: SourceMetrics,
     /// Its secrets by name, in the order of the verifier's keys.
@@ -69,6 +78,10 @@ pub struct Sources {
     by_name: HashMap<String, Arc<Source>>,
     in_order: Vec<Arc<Source>>,
     twins: Vec<Twin>,
+    /// On what terms requests are let in where there is no source that they are like.
+    pub terms: Terms,
+    /// What all requests to sources that do not exist have under way.
+    pub strangers: Arc<Account>,
     dice: RandomState,
 }
 
@@ -92,18 +105,16 @@ impl Sources {
         config: &Config,
         mut secrets: BTreeMap<String, Vec<Secret>>,
         registry: &Registry,
-        metrics: &Metrics,
-        tallies: &Tallies,
+        lasting: Lasting<'_>,
     ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
         let mut problems: Option<Problems> = None;
-        let public_url = config.receiver.public_url.as_deref();
         for (number, (name, source)) in config.sources.iter().enumerate() {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
-            let around = (registry, metrics, tallies);
-            match Source::prepare(number, source, &secrets, public_url, around) {
+            let around = (&config.receiver, registry, lasting);
+            match Source::prepare(number, source, &secrets, around) {
                 Ok(source) => in_order.push(Arc::new(source)),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
@@ -125,6 +136,8 @@ impl Sources {
         Ok(Self {
             by_name,
             twins: twins(config, &in_order, registry),
+            terms: Terms::of_all(&config.receiver),
+            strangers: lasting.2.of(NO_SOURCE),
             in_order,
             dice: RandomState::new(),
         })
@@ -179,15 +192,16 @@ impl Source {
         number: usize,
         source: &config::Source,
         secrets: &[Secret],
-        public_url: Option<&str>,
-        (registry, metrics, tallies): (&Registry, &Metrics, &Tallies),
+        (receiver, registry, lasting): (&config::Receiver, &Registry, Lasting<'_>),
     ) -> Result<Self, (String, String)> {
+        let (metrics, tallies, accounts) = lasting;
         let name = &source.name;
         let Some(pack) = registry.get(&source.provider) else {
             let message = unknown_provider(&source.provider, registry);
             return Err(("provider".into(), message));
         };
-        let url = source.public_url.as_deref().or(public_url);
+        let url = source.public_url.as_ref().or(receiver.public_url.as_ref());
+        let url = url.map(String::as_str);
         let keys = SourceKeys {
             secrets: keys(source, secrets),
             public_url: url.map(str::to_owned),
@@ -202,6 +216,7 @@ impl Source {
             .body_max
             .or(pack.facts().body_max)
             .unwrap_or(BODY_BYTES_MAX);
+        let account = accounts.of(name);
         let credentials = CREDENTIALS
             .into_iter()
             .chain(verifier.secret_headers().iter().cloned())
@@ -214,6 +229,8 @@ impl Source {
             content_types: source.content_types.clone(),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
+            terms: Terms::new(receiver, source, &account, &pack.facts().retry),
+            account,
             metrics: metrics.source(name),
             secrets: known_secrets(source, tallies),
             view: view(source, &verifier, url, body_bytes_max),

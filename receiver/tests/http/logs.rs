@@ -33,6 +33,13 @@ pub fn capture() {
     });
 }
 
+/// The lines so far, of all tests, that have this in them.
+pub fn lines_with(text: &str) -> String {
+    let all = String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned();
+    let found: Vec<&str> = all.lines().filter(|line| line.contains(text)).collect();
+    found.join("\n")
+}
+
 #[tokio::test]
 async fn refusals_are_told_with_their_reason_and_nothing_secret_is() {
     let creel = start().await;

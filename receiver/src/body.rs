@@ -2,8 +2,6 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -11,72 +9,8 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tokio::time::Sleep;
 
+use crate::limits::{Over, Share};
 use crate::reply::Refused;
-
-/// Bytes of bodies in memory, over all requests.
-///
-/// Counted as they come in, not as they are announced: a sender that announces
-/// 25 MiB and sends nothing takes nothing away from others.
-#[derive(Debug)]
-pub struct Budget {
-    used: AtomicU64,
-    bytes_max: u64,
-}
-
-impl Budget {
-    /// A budget of `bytes_max` bytes.
-    pub fn new(bytes_max: u64) -> Arc<Self> {
-        Arc::new(Self {
-            used: AtomicU64::new(0),
-            bytes_max,
-        })
-    }
-
-    /// Bytes in use now.
-    pub fn used(&self) -> u64 {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    fn take(&self, bytes: u64) -> bool {
-        let before = self.used.fetch_add(bytes, Ordering::Relaxed);
-        let fits = before.saturating_add(bytes) <= self.bytes_max;
-        if !fits {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
-        }
-        fits
-    }
-}
-
-/// A body's share of the budget; given back when dropped.
-#[derive(Debug)]
-pub struct Share {
-    budget: Arc<Budget>,
-    bytes: u64,
-}
-
-impl Share {
-    /// An empty share.
-    pub fn of(budget: &Arc<Budget>) -> Self {
-        Self {
-            budget: budget.clone(),
-            bytes: 0,
-        }
-    }
-
-    fn grow(&mut self, bytes: u64) -> Result<(), Refused> {
-        if !self.budget.take(bytes) {
-            return Err(Refused::Overloaded);
-        }
-        self.bytes += bytes;
-        Ok(())
-    }
-}
-
-impl Drop for Share {
-    fn drop(&mut self) {
-        self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
 
 /// How a body may be.
 #[derive(Debug, Clone, Copy)]
@@ -93,8 +27,8 @@ pub struct BodyLimits {
 ///
 /// # Errors
 /// [`Refused::TooLarge`] (at once where the length is announced), [`Refused::TooSlow`],
-/// [`Refused::Overloaded`], [`Refused::Malformed`].
-pub async fn read<B>(body: B, limits: BodyLimits, share: &mut Share) -> Result<Bytes, Refused>
+/// [`Refused::Overloaded`], [`Refused::OverShare`], [`Refused::Malformed`].
+pub async fn read<B>(body: B, limits: BodyLimits, share: &mut Share<'_>) -> Result<Bytes, Refused>
 where
     B: Body<Data = Bytes>,
 {
@@ -113,10 +47,13 @@ where
         let Ok(data) = frame?.into_data() else {
             continue; // trailers are no part of the body
         };
-        if share.bytes + data.len() as u64 > limits.bytes_max {
+        if share.amount() + data.len() as u64 > limits.bytes_max {
             return Err(too_large);
         }
-        share.grow(data.len() as u64)?;
+        share.grow(data.len() as u64).map_err(|over| match over {
+            Over::All => Refused::Overloaded,
+            Over::Part => Refused::OverShare,
+        })?;
         if first.is_empty() {
             first = data;
             continue;
@@ -158,6 +95,8 @@ mod tests {
     use http_body_util::{BodyExt, Full, StreamBody};
     use std::convert::Infallible;
 
+    use crate::limits::{Account, Budget};
+
     const LIMITS: BodyLimits = BodyLimits {
         bytes_max: 10,
         timeout: Duration::from_secs(5),
@@ -173,14 +112,16 @@ mod tests {
     #[tokio::test]
     async fn a_body_in_one_piece_is_not_copied() {
         let body = Bytes::from(b"whole".to_vec());
-        let mut share = Share::of(&Budget::new(100));
+        let (budget, lot) = (Budget::new(100, 1.0), Account::default().bodies);
+        let mut share = Share::of(&budget, &lot);
         let read = read(Full::new(body.clone()), LIMITS, &mut share).await;
         assert_eq!(read.unwrap().as_ptr(), body.as_ptr());
     }
 
     #[tokio::test]
     async fn a_body_in_pieces_is_joined_in_order() {
-        let mut share = Share::of(&Budget::new(100));
+        let (budget, lot) = (Budget::new(100, 1.0), Account::default().bodies);
+        let mut share = Share::of(&budget, &lot);
         let body = chunked(vec![b"ab", b"", b"\xff", b"d"]);
         assert_eq!(
             read(body, LIMITS, &mut share).await.unwrap(),
@@ -190,10 +131,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_over_its_limit_is_refused_with_and_without_a_length() {
-        let budget = Budget::new(100);
+        let (budget, lot) = (Budget::new(100, 1.0), Account::default().bodies);
         let refused = Err(Refused::TooLarge { limit_bytes: 10 });
         let announced = Full::new(Bytes::from_static(&[0; 11]));
-        let mut share = Share::of(&budget);
+        let mut share = Share::of(&budget, &lot);
         assert_eq!(read(announced, LIMITS, &mut share).await, refused);
         let streamed = chunked(vec![&[0; 6], &[0; 6]]);
         assert_eq!(read(streamed, LIMITS, &mut share).await, refused);
@@ -202,23 +143,27 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn bodies_together_stay_within_the_budget() {
-        let budget = Budget::new(8);
-        let mut one = Share::of(&budget);
-        read(chunked(vec![&[0; 6]]), LIMITS, &mut one)
-            .await
-            .unwrap();
-        let mut other = Share::of(&budget);
-        let refused = read(chunked(vec![&[0; 2], &[0; 2]]), LIMITS, &mut other).await;
+    async fn bodies_together_stay_within_the_budget_and_those_of_a_source_within_its_part() {
+        let budget = Budget::new(8, 0.5);
+        let (lot, another) = (Account::default().bodies, Account::default().bodies);
+        let body = |bytes: &'static [u8]| chunked(vec![bytes, bytes]);
+        let mut one = Share::of(&budget, &lot);
+        read(body(&[0; 2]), LIMITS, &mut one).await.unwrap();
+        let mut second = Share::of(&budget, &lot);
+        let refused = read(body(&[0; 1]), LIMITS, &mut second).await;
+        assert_eq!(refused, Err(Refused::OverShare));
+        let mut other = Share::of(&budget, &another);
+        let refused = read(body(&[0; 3]), LIMITS, &mut other).await;
         assert_eq!(refused, Err(Refused::Overloaded));
-        drop((one, other));
+        drop((one, second, other));
         assert_eq!(budget.used(), 0);
     }
 
     #[tokio::test]
     async fn a_body_that_does_not_come_in_time_is_refused() {
         let body = StreamBody::new(stream::pending::<Result<Frame<Bytes>, Infallible>>());
-        let mut share = Share::of(&Budget::new(100));
+        let (budget, lot) = (Budget::new(100, 1.0), Account::default().bodies);
+        let mut share = Share::of(&budget, &lot);
         let limits = BodyLimits {
             timeout: Duration::from_millis(20),
             ..LIMITS

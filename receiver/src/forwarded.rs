@@ -1,12 +1,16 @@
 //! Who sent a request and under which address, believing only trusted proxies.
 //!
 //! `X-Forwarded-*` counts only when the socket's peer is a trusted proxy, and
-//! then from the right: each trusted hop vouches for the entry before it.
+//! then from the right: each trusted hop vouches for the entry before it. What stands to the left of
+//! what such a hop has written is a stranger's, whatever it is: it is not even looked at.
+//!
+//! `Forwarded` (RFC 7239) is not read, on purpose: a proxy that writes one of the two passes the other
+//! on as it came, so of two that are there one is a stranger's.
 
 use std::net::IpAddr;
 
-use http::HeaderMap;
 use http::header::HOST;
+use http::{HeaderMap, HeaderValue};
 use ipnet::IpNet;
 
 /// Entries of a forwarded header that are looked at, from the right.
@@ -19,6 +23,8 @@ const HOST_BYTES_MAX: usize = 261;
 pub struct Origin<'r> {
     /// The sender's address.
     pub remote: IpAddr,
+    /// That address is a trusted proxy's, which did not say for whom it sends.
+    pub is_proxy: bool,
     /// `http` or `https`, as the sender used it.
     pub scheme: &'r str,
     /// Host and port, as the sender used them; empty when there was none.
@@ -37,6 +43,7 @@ impl<'r> Origin<'r> {
         let host = authority.or_else(|| text(headers, HOST.as_str()));
         let direct = Self {
             remote: peer,
+            is_proxy: false,
             scheme: "http",
             host: host.unwrap_or_default(),
         };
@@ -48,6 +55,7 @@ impl<'r> Origin<'r> {
         let host = entry(headers, "x-forwarded-host", hops).filter(|host| is_host(host));
         Self {
             remote,
+            is_proxy: is_trusted(remote, trusted),
             scheme: match proto {
                 Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
                 _ => "http",
@@ -79,25 +87,27 @@ fn walk(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> (IpAddr, usize)
 
 /// What the outermost trusted proxy wrote: `hops` from the right, or the first there is.
 fn entry<'r>(headers: &'r HeaderMap, name: &str, hops: usize) -> Option<&'r str> {
-    from_the_right(headers, name).take(hops).last()
+    let entry = from_the_right(headers, name).take(hops).last()?;
+    std::str::from_utf8(entry).ok()
 }
 
-fn from_the_right<'r>(headers: &'r HeaderMap, name: &str) -> impl Iterator<Item = &'r str> {
-    let mut lines: Vec<&str> = headers
+/// The entries of all lines of a header. Bytes: a line that a stranger began with what is no text ends
+/// with what a proxy has written.
+fn from_the_right<'r>(headers: &'r HeaderMap, name: &str) -> impl Iterator<Item = &'r [u8]> {
+    let lines = headers
         .get_all(name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .collect();
-    lines.reverse();
+        .rev()
+        .map(HeaderValue::as_bytes);
     lines
-        .into_iter()
-        .flat_map(|line| line.rsplit(','))
-        .map(str::trim)
+        .flat_map(|line| line.rsplit(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
         .filter(|entry| !entry.is_empty())
 }
 
 /// `1.2.3.4`, `1.2.3.4:5`, `2001:db8::1` or `[2001:db8::1]:5`.
-fn address(text: &str) -> Option<IpAddr> {
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?;
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.to_canonical());
     }
@@ -170,14 +180,85 @@ mod tests {
         assert_eq!(origin.remote, ip("10.0.0.3"));
     }
 
+    /// The address seen by a receiver that trusts `10.0.0.0/8`, of which its peer is.
+    fn seen(lines: &[&[u8]]) -> (String, bool) {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            let value = HeaderValue::from_bytes(line).unwrap();
+            headers.append("x-forwarded-for", value);
+        }
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        (origin.remote.to_string(), origin.is_proxy)
+    }
+
+    #[test]
+    fn whatever_a_stranger_wrote_what_the_proxy_wrote_after_it_counts() {
+        let sender = ("198.51.100.4".to_owned(), false);
+        let proxy = ("10.0.0.3".to_owned(), true);
+        let cases: [(&[&[u8]], _); 12] = [
+            (&[b"198.51.100.4"], &sender),
+            (&[b"10.9.9.9, 198.51.100.4"], &sender),
+            (&[b"10.9.9.9", b"198.51.100.4"], &sender),
+            (&[b"10.9.9.9", b"198.51.100.4:4711, 10.0.0.2"], &sender),
+            (&[b"10.9.9.9, \xff\xfe, 198.51.100.4"], &sender),
+            (&[b"\xff", b"198.51.100.4"], &sender),
+            (&[b",, ,", b" 198.51.100.4 ,"], &sender),
+            (&[b"[::ffff:198.51.100.4]:80"], &sender),
+            (&[], &proxy),
+            (&[b"198.51.100.4, \xff"], &proxy),
+            (&[b"198.51.100.4, unknown"], &proxy),
+            (&[b"198.51.100.4, for=10.0.0.2"], &proxy),
+        ];
+        for (lines, expected) in cases {
+            assert_eq!(&seen(lines), expected, "{lines:?}");
+        }
+        let (of_six, _) = seen(&[b"10.9.9.9, [2001:db8::7]:9, 10.0.0.2"]);
+        assert_eq!(of_six, "2001:db8::7");
+        let long = vec![b"10.0.0.2, ".as_slice(); 5000].concat();
+        assert_eq!(seen(&[b"198.51.100.4,", &long]).0, "10.0.0.2");
+    }
+
+    #[test]
+    fn the_other_header_is_not_believed_from_anybody() {
+        let headers = headers(&[
+            (
+                "forwarded",
+                "for=198.51.100.4;proto=https;host=evil.example",
+            ),
+            ("host", "hooks.example.com"),
+        ]);
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        assert_eq!(origin.remote, ip("10.0.0.3"));
+        assert_eq!((origin.scheme, origin.host), ("http", "hooks.example.com"));
+    }
+
     #[test]
     fn ports_and_brackets_are_no_part_of_an_address() {
         for text in ["192.0.2.1", "192.0.2.1:99"] {
-            assert_eq!(address(text), Some(ip("192.0.2.1")));
+            assert_eq!(address(text.as_bytes()), Some(ip("192.0.2.1")));
         }
         for text in ["2001:db8::1", "[2001:db8::1]", "[2001:db8::1]:9"] {
-            assert_eq!(address(text), Some(ip("2001:db8::1")));
+            assert_eq!(address(text.as_bytes()), Some(ip("2001:db8::1")));
         }
-        assert_eq!(address("a"), None);
+        for text in [
+            "a",
+            "192.0.2.1:",
+            "192.0.2.1:x",
+            "[192.0.2.1",
+            "010.0.2.1",
+            "1.2.3",
+        ] {
+            assert_eq!(address(text.as_bytes()), None, "{text}");
+        }
+        for text in [
+            "fe80::1%eth0",
+            "[2001:db8::1",
+            "\"[2001:db8::1]\"",
+            "_hidden",
+        ] {
+            assert_eq!(address(text.as_bytes()), None, "{text}");
+        }
     }
 }

@@ -126,7 +126,7 @@ pub async fn metrics(
         lost: &facts.lost,
         dedupe: facts.dedupe,
         quarantine: &quarantine,
-        body_bytes: ingest.budget.used(),
+        body_bytes: ingest.bodies.used(),
     });
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(CONTENT_TYPE, kind)], text).into_response())

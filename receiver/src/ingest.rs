@@ -13,18 +13,19 @@ use bytes::Bytes;
 use creel_common::delivery::{Delivery, Envelope, Head, Header, IdempotencyKey};
 use creel_common::heavy::heavy;
 use creel_common::ids::QuarantineId;
-use creel_common::log::Intake;
+use creel_common::log::{AppendError, Appended, Intake};
 use creel_common::time::{Clock, Timestamp};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 
-use crate::body::{self, BodyLimits, Budget, Share};
+use crate::body::{self, BodyLimits};
 use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::forwarded::Origin;
 use crate::keys::Keys;
+use crate::limits::{Addresses, Budget, Over, Share};
 use crate::metrics::Metrics;
 use crate::quarantine::{Item, ItemHead, Quarantine};
 use crate::quiet::{Quiet, Tell};
@@ -35,7 +36,7 @@ use crate::verify::{self, Accepted, Reason, Verdict};
 use crate::visit;
 
 /// What metrics and the log say instead of a source that is not configured.
-const NO_SOURCE: &str = "-";
+pub const NO_SOURCE: &str = "-";
 
 /// Everything a request meets.
 pub struct Ingest {
@@ -48,7 +49,11 @@ pub struct Ingest {
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// Bytes of bodies in memory.
-    pub budget: Arc<Budget>,
+    pub bodies: Budget,
+    /// Deliveries that wait for the disk.
+    pub waiting: Budget,
+    /// How much of its rate each address has used up.
+    pub addresses: Addresses,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// A body must have come within.
@@ -89,7 +94,7 @@ impl Ingest {
         let started = self.clock.mono();
         let (parts, body) = request.into_parts();
         let sources = self.sources.now();
-        match self.take(&sources, &parts, body, peer).await {
+        match self.take(&sources, &parts, body, peer, started).await {
             Ok((source, reply)) => {
                 source.metrics.acked.inc();
                 let took = self.clock.mono().saturating_sub(started);
@@ -107,6 +112,7 @@ impl Ingest {
         parts: &Parts,
         body: Incoming,
         peer: &Peer,
+        came_at: Duration,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
         let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
         if peer.sent_two_lengths() {
@@ -127,14 +133,24 @@ impl Ingest {
         if let Some(source) = source {
             source.metrics.received.inc();
         }
+        let origin = self.origin(parts, peer);
+        let terms = like.map_or(&sources.terms, |like| &like.terms);
+        terms
+            .allow(origin.remote)
+            .map_err(|why| early(source, why))?;
         if !allows(like, &parts.method) {
             return Err(early(source, Refused::Method).allowing(like));
         }
+        terms
+            .admit(&origin, &self.addresses, came_at)
+            .map_err(|why| early(source, why))?;
         let has_body = !http_body::Body::is_end_stream(&body);
         if has_body && like.is_some_and(|source| !source.takes(&parts.headers)) {
             return Err(early(source, Refused::MediaType));
         }
-        let mut share = Share::of(&self.budget);
+        // what comes for names that do not exist takes nothing away from a source
+        let account = source.map_or(&sources.strangers, |source| &source.account);
+        let mut share = Share::of(&self.bodies, &account.bodies);
         let limits = BodyLimits {
             bytes_max: like.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
             timeout: self.body_timeout,
@@ -143,13 +159,6 @@ impl Ingest {
             .await
             .map_err(|why| Stop::refused(source, why, false))?;
         let received_at = self.clock.wall();
-        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let origin = Origin::of(
-            peer.address.ip(),
-            &parts.headers,
-            authority,
-            &self.trusted_proxies,
-        );
         let target = target(parts);
         let request = verify::Request {
             method: &parts.method,
@@ -197,14 +206,30 @@ impl Ingest {
             body.clone(),
         );
         let appended = self
-            .log
-            .append(delivery)
+            .append(source, delivery)
             .await
-            .map_err(|error| Stop::refused(Some(source), Refused::Log(error), true))?;
+            .map_err(|why| Stop::refused(Some(source), why, true))?;
         drop(share);
         tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
         let ack = source.verifier.pack().ack();
         Ok((source, reply::taken(appended, ack, ack_headers)))
+    }
+
+    /// Hands it to the log, unless its source has too much there or is over its rate.
+    async fn append(&self, source: &Source, delivery: Delivery) -> Result<Appended, Refused> {
+        let mut place = Share::of(&self.waiting, &source.account.waiting);
+        place.grow(1).map_err(|over| match over {
+            Over::All => AppendError::Busy("too many deliveries wait for the disk".into()).into(),
+            Over::Part => Refused::OverShare,
+        })?;
+        source.terms.take(|| self.clock.mono())?;
+        Ok(self.log.append(delivery).await?)
+    }
+
+    fn origin<'r>(&self, parts: &'r Parts, peer: &Peer) -> Origin<'r> {
+        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+        let peer = peer.address.ip();
+        Origin::of(peer, &parts.headers, authority, &self.trusted_proxies)
     }
 
     /// Offers what failed verification to the quarantine, with all that judging it again takes.
@@ -257,13 +282,7 @@ impl Ingest {
     }
 
     fn tell(&self, source: &str, why: &Refused, left_out: u64, parts: &Parts, peer: &Peer) {
-        let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let origin = Origin::of(
-            peer.address.ip(),
-            &parts.headers,
-            authority,
-            &self.trusted_proxies,
-        );
+        let origin = self.origin(parts, peer);
         let path = shown(parts.uri.path());
         let (remote, method) = (origin.remote, shown(parts.method.as_str()));
         let reason = why.word();

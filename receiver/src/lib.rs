@@ -26,6 +26,7 @@ mod health;
 mod ingest;
 pub mod keys;
 mod lending;
+mod limits;
 pub mod metrics;
 mod operate;
 pub mod private;

@@ -15,12 +15,12 @@ use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Tokens;
-use crate::body::Budget;
 use crate::current::Current;
 use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
 use crate::keys::Keys;
+use crate::limits::{Accounts, Addresses, Budget, Crowd};
 use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
@@ -44,6 +44,8 @@ pub struct Prepared {
     pub sources: Current<Sources>,
     /// How often their secrets have verified.
     pub tallies: Arc<Tallies>,
+    /// What they have under way and have used up.
+    pub accounts: Arc<Accounts>,
     /// The private listener's tokens.
     pub tokens: Tokens,
     /// What is fetched and learned while it runs.
@@ -125,10 +127,12 @@ impl Prepared {
             metrics.clone(),
             tallies.clone(),
         ));
-        let made = Made::of(config, registry, &metrics, &keys)?;
+        let accounts = Arc::new(Accounts::default());
+        let made = Made::of(config, registry, (&metrics, &accounts), &keys)?;
         Ok(Self {
             sources: Current::new(made.sources),
             tallies,
+            accounts,
             tokens: Tokens::new(made.tokens),
             keys,
             metrics,
@@ -189,7 +193,7 @@ impl Made {
     pub fn of(
         config: &Config,
         registry: &Registry,
-        metrics: &Metrics,
+        (metrics, accounts): (&Metrics, &Accounts),
         keys: &Keys,
     ) -> Result<Self, Problems> {
         let mut problems = Vec::new();
@@ -208,6 +212,7 @@ impl Made {
             registry,
             metrics,
             tallies: &keys.tallies,
+            accounts,
             keyring: &keys.ring,
             learned: learned.as_ref().unwrap_or(&none),
         };
@@ -345,7 +350,9 @@ impl Receiver {
             log: self.log.intake,
             clock: self.clock.clone(),
             metrics: metrics.clone(),
-            budget: Budget::new(self.config.bodies_bytes_max),
+            bodies: Budget::new(self.config.bodies_bytes_max, self.config.source_share),
+            waiting: Budget::new(self.config.waiting_max, self.config.source_share),
+            addresses: Addresses::default(),
             trusted_proxies: self.config.trusted_proxies.clone(),
             body_timeout: self.config.body_timeout,
             quiet: Quiet::default(),
@@ -370,8 +377,15 @@ impl Receiver {
             tokio::spawn(quarantine.clone().recover(api.clone()));
             tokio::spawn(quarantine.follow_keys(api.clone()));
         }
-        let limits = |connections_max| Limits {
+        let crowd = Crowd::new(
+            self.config.connections_per_address_max,
+            self.config.trusted_proxies,
+            metrics.clone(),
+            self.clock.clone(),
+        );
+        let limits = |connections_max, crowd| Limits {
             connections_max,
+            crowd,
             header_timeout: self.config.header_timeout,
             idle_timeout: self.config.idle_timeout,
             drain_timeout: self.config.drain_timeout,
@@ -379,14 +393,14 @@ impl Receiver {
         let senders = serve(
             public,
             Public(ingest),
-            limits(self.config.connections_max),
+            limits(self.config.connections_max, Some(crowd)),
             metrics.connections("public"),
             self.stop.clone(),
         );
         let workers = serve(
             private,
             Private::new(api),
-            limits(PRIVATE_CONNECTIONS_MAX),
+            limits(PRIVATE_CONNECTIONS_MAX, None),
             metrics.connections("private"),
             self.stop.clone(),
         );

@@ -24,6 +24,7 @@ use crate::auth::{Caller, Tokens};
 use crate::current::Current;
 use crate::failure::{Errors, Failure, Payload};
 use crate::keys::Keys;
+use crate::limits::Accounts;
 use crate::metrics::Metrics;
 use crate::operate::actor;
 use crate::private::Api;
@@ -51,6 +52,7 @@ pub struct Reload {
     running: Mutex<Arc<Config>>,
     sources: Current<Sources>,
     keys: Arc<Keys>,
+    accounts: Arc<Accounts>,
     tokens: Tokens,
     metrics: Arc<Metrics>,
     log: Arc<LocalLog>,
@@ -75,6 +77,7 @@ impl Reload {
             running: Mutex::new(Arc::new(config)),
             sources: prepared.sources.clone(),
             keys: prepared.keys.clone(),
+            accounts: prepared.accounts.clone(),
             tokens: prepared.tokens.clone(),
             metrics: prepared.metrics.clone(),
             log,
@@ -156,7 +159,8 @@ impl Reload {
     fn make(&self, running: &Config) -> Result<Fresh, String> {
         let (config, registry) = (self.around.read)()?;
         let mut problems = running.needs_restart(&config);
-        let made = match Made::of(&config, &registry, &self.metrics, &self.keys) {
+        let counted = (&*self.metrics, &*self.accounts);
+        let made = match Made::of(&config, &registry, counted, &self.keys) {
             Ok(made) if problems.is_empty() => made,
             Ok(_) => return Err(problems.to_string()),
             Err(more) => {

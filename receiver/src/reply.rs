@@ -4,6 +4,8 @@
 //! Retry-After, never 4xx: senders disable endpoints for 4xx. A refusal by the
 //! scheme never explains itself to the sender.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use creel_common::log::bounds::Bound;
 use creel_common::log::{AppendError, Appended};
@@ -51,6 +53,19 @@ pub enum Refused {
     /// The body broke off, or its framing is wrong.
     #[error("body broken off")]
     Malformed,
+    /// The sender's address is in none of the source's networks.
+    #[error("address not allowed")]
+    Address,
+    /// The source, or the sender's address, is over its rate.
+    #[error("over `{setting}`")]
+    OverRate {
+        /// The setting that says how many there may be.
+        setting: &'static str,
+        /// The status that makes this sender come back, if any does.
+        status: u16,
+        /// When the next one may come.
+        wait: Duration,
+    },
     /// Bodies in memory would exceed `bodies_bytes_max`.
     #[error("too many bytes of bodies in memory")]
     Overloaded,
@@ -60,6 +75,9 @@ pub enum Refused {
     /// The key that its signature names is still to be fetched.
     #[error("the sender's key is not there yet")]
     KeyPending,
+    /// The source has its part of the memory for bodies, or of the places for what waits for the disk.
+    #[error("more under way than `source_share` leaves to one source")]
+    OverShare,
     /// The log did not take it.
     #[error(transparent)]
     Log(#[from] AppendError),
@@ -79,7 +97,10 @@ impl Refused {
             Self::MediaType => "media_type",
             Self::TooSlow => "too_slow",
             Self::Malformed => "malformed",
+            Self::Address => "address",
+            Self::OverRate { setting, .. } => setting,
             Self::Overloaded => "overloaded",
+            Self::OverShare => "source_share",
             Self::Effect(_) => "effect",
             Self::KeyPending => Reason::KeyPending.name(),
             Self::Log(AppendError::Full(reached)) => match reached.bound {
@@ -96,12 +117,12 @@ impl Refused {
     pub fn is_ours(&self) -> bool {
         matches!(
             self,
-            Self::Overloaded | Self::Effect(_) | Self::KeyPending | Self::Log(_)
+            Self::Overloaded | Self::OverShare | Self::Effect(_) | Self::KeyPending | Self::Log(_)
         )
     }
 
-    /// The status, the text and, for our own faults, the seconds after which to come back.
-    fn row(&self) -> (u16, &'static str, Option<u32>) {
+    /// The status, the text and, where that helps, the seconds after which to come back.
+    fn row(&self) -> (u16, &'static str, Option<u64>) {
         match self {
             Self::NoPath => (404, r#"{"error":"not found"}"#, None),
             Self::NoSource => (401, NOT_VERIFIED, None),
@@ -111,7 +132,12 @@ impl Refused {
             Self::MediaType => (415, r#"{"error":"media type not taken"}"#, None),
             Self::TooSlow => (408, r#"{"error":"too slow"}"#, None),
             Self::Malformed => (400, r#"{"error":"malformed request"}"#, None),
-            Self::Overloaded => (503, r#"{"error":"overloaded"}"#, Some(1)),
+            Self::Address => (403, r#"{"error":"address not allowed"}"#, None),
+            Self::OverRate { status, wait, .. } => {
+                let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+                (*status, r#"{"error":"too many requests"}"#, Some(seconds))
+            }
+            Self::Overloaded | Self::OverShare => (503, r#"{"error":"overloaded"}"#, Some(1)),
             Self::Effect(_) => (503, r#"{"error":"unavailable"}"#, Some(60)),
             Self::KeyPending => (503, r#"{"error":"unavailable"}"#, Some(5)),
             Self::Log(AppendError::Full(_)) => (503, r#"{"error":"unavailable"}"#, Some(30)),
@@ -214,6 +240,7 @@ mod tests {
         let quota = Bounds::quota_reached(&"shop".into(), 1, 1).expect("it is reached");
         for refused in [
             Refused::Overloaded,
+            Refused::OverShare,
             Refused::Effect("no room".into()),
             Refused::KeyPending,
             Refused::Log(AppendError::Full(quota)),
@@ -224,6 +251,21 @@ mod tests {
             let reply = refused.reply(None, false);
             assert_eq!(reply.status(), 503, "{refused}");
             assert!(reply.headers().contains_key(RETRY_AFTER), "{refused}");
+        }
+    }
+
+    #[test]
+    fn over_a_rate_is_told_with_whole_seconds_that_are_enough() {
+        for (wait_ms, told) in [(1, "1"), (1000, "1"), (1001, "2"), (90_000, "90")] {
+            let refused = Refused::OverRate {
+                setting: "rate",
+                status: 429,
+                wait: Duration::from_millis(wait_ms),
+            };
+            assert!(!refused.is_ours());
+            let reply = refused.reply(None, true);
+            assert_eq!(reply.status(), 429);
+            assert_eq!(reply.headers()[RETRY_AFTER], told);
         }
     }
 

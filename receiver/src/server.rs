@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::connection::{self, Pace};
+use crate::limits::{Crowd, enter};
 
 /// After accept failed (too many open files, most likely) it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -67,6 +68,8 @@ impl Peer {
 pub struct Limits {
     /// Most open connections.
     pub connections_max: usize,
+    /// And of one address, if that is bounded.
+    pub crowd: Option<Arc<Crowd>>,
     /// A request's head must have come within; else 408.
     pub header_timeout: Duration,
     /// A connection may be idle for.
@@ -92,6 +95,9 @@ pub async fn serve<H: Handler>(
     let connections = TaskTracker::new();
     let abort = CancellationToken::new();
     while let Some((stream, address, permit)) = accept(&listener, &free, &stop).await {
+        let Some(seat) = enter(limits.crowd.as_ref(), address.ip()) else {
+            continue;
+        };
         open.inc();
         let open = open.clone();
         let abort = abort.clone();
@@ -105,7 +111,7 @@ pub async fn serve<H: Handler>(
         connections.spawn(async move {
             abort.run_until_cancelled(served).await;
             open.dec();
-            drop(permit);
+            drop((permit, seat));
         });
     }
     drop(listener);

@@ -14,6 +14,8 @@ use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
+use crate::ingest::NO_SOURCE;
+use crate::limits::{Account, Accounts, Terms};
 use crate::metrics::{Metrics, SourceMetrics};
 use crate::uses::{Tallies, Tally};
 use crate::verify::{
@@ -46,6 +48,10 @@ pub struct Source {
     pub dedupes: bool,
     /// Headers that are stored as digests only.
     pub credentials: Vec<HeaderName>,
+    /// On what terms its requests are let in.
+    pub terms: Terms,
+    /// What it has under way and has used up.
+    pub account: Arc<Account>,
     /// Its counters.
     pub metrics: SourceMetrics,
     /// Its secrets by name, in the order of the verifier's keys.
@@ -70,6 +76,10 @@ pub struct Sources {
     by_name: HashMap<String, Arc<Source>>,
     in_order: Vec<Arc<Source>>,
     twins: Vec<Twin>,
+    /// On what terms requests are let in where there is no source that they are like.
+    pub terms: Terms,
+    /// What all requests to sources that do not exist have under way.
+    pub strangers: Arc<Account>,
     dice: RandomState,
 }
 
@@ -92,6 +102,8 @@ pub struct Common<'c> {
     pub metrics: &'c Metrics,
     /// How often their secrets have verified.
     pub tallies: &'c Tallies,
+    /// What they have under way and have used up.
+    pub accounts: &'c Accounts,
     /// Keys by URL.
     pub keyring: &'c Arc<Keyring>,
     /// Secrets that senders named, by source.
@@ -111,12 +123,11 @@ impl Sources {
     ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
         let mut problems: Option<Problems> = None;
-        let public_url = config.receiver.public_url.as_deref();
         for (number, (name, source)) in config.sources.iter().enumerate() {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
-            match Source::prepare(number, source, &secrets, public_url, common) {
+            match Source::prepare(number, source, &secrets, &config.receiver, common) {
                 Ok(source) => in_order.push(Arc::new(source.recalling(common))),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
@@ -138,6 +149,8 @@ impl Sources {
         Ok(Self {
             by_name,
             twins: twins(config, &in_order, common.registry),
+            terms: Terms::of_all(&config.receiver),
+            strangers: common.accounts.of(NO_SOURCE),
             in_order,
             dice: RandomState::new(),
         })
@@ -205,7 +218,7 @@ impl Source {
         number: usize,
         source: &config::Source,
         secrets: &[Secret],
-        public_url: Option<&str>,
+        receiver: &config::Receiver,
         common: &Common<'_>,
     ) -> Result<Self, (String, String)> {
         let name = &source.name;
@@ -213,7 +226,8 @@ impl Source {
             let message = unknown_provider(&source.provider, common.registry);
             return Err(("provider".into(), message));
         };
-        let url = source.public_url.as_deref().or(public_url);
+        let url = source.public_url.as_ref().or(receiver.public_url.as_ref());
+        let url = url.map(String::as_str);
         let keys = SourceKeys {
             secrets: keys(source, secrets),
             public_url: url.map(str::to_owned),
@@ -229,6 +243,7 @@ impl Source {
             .body_max
             .or(pack.facts().body_max)
             .unwrap_or(BODY_BYTES_MAX);
+        let account = common.accounts.of(name);
         let credentials = CREDENTIALS
             .into_iter()
             .chain(verifier.secret_headers().iter().cloned())
@@ -241,6 +256,8 @@ impl Source {
             content_types: source.content_types.clone(),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
+            terms: Terms::new(receiver, source, &account, &pack.facts().retry),
+            account,
             metrics: common.metrics.source(name),
             secrets: known_secrets(source, common.tallies),
             view: view(source, &verifier, url, body_bytes_max),

@@ -152,6 +152,11 @@ fn compare(sent: Sent, seen: Option<SeenView>) -> Findings {
 }
 
 fn not_arrived(sent: &Sent) -> String {
+    if sent.status == 403 {
+        return "it was answered 403: where this command sends from is in none of the source's `allow` \
+                networks (the receiver's log then has `reason=\"address\"`), or a proxy refused it"
+            .to_owned();
+    }
     format!(
         "it was answered {} and did not arrive as a request to this source: the URL leads elsewhere, \
          a proxy answered it itself, changed its path or method, or took the header `{DOCTOR_HEADER}` away",
@@ -368,6 +373,16 @@ mod tests {
         assert!(findings.advice[0].contains("receiver.trusted_proxies"));
         let text = text(&findings) + &serde_json::to_string(&findings).unwrap();
         assert!(!text.contains("canary"), "{text}");
+    }
+
+    #[test]
+    fn a_request_from_a_network_that_is_not_allowed_is_told_so() {
+        let refused = Sent {
+            status: 403,
+            ..sent()
+        };
+        let found = compare(refused, None);
+        assert!(!found.arrived && found.advice[0].contains("`allow`"));
     }
 
     #[test]

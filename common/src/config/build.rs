@@ -9,7 +9,7 @@ use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
     Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
-    Source, Start, Token, Worker, fixed, keys,
+    Source, Start, Token, Worker, fixed, keys, rates,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -61,7 +61,11 @@ fn receiver(fields: &Fields, log: &Fields) -> Receiver {
         public_url: fields.opt("public_url"),
         trusted_proxies: fields.get("trusted_proxies"),
         connections_max: fields.get("connections_max"),
+        connections_per_address_max: fields.get("connections_per_address_max"),
         bodies_bytes_max: fields.get("bodies_max"),
+        waiting_max: fields.get("waiting_max"),
+        source_share: fields.get("source_share"),
+        rate_per_address: rates::build(fields, &rates::PER_ADDRESS),
         header_timeout: fields.get("header_timeout"),
         body_timeout: fields.get("body_timeout"),
         idle_timeout: fields.get("idle_timeout"),
@@ -180,6 +184,9 @@ fn source(name: &str, fields: &Fields, directory: &Path) -> Source {
         tolerance: fields.opt("tolerance"),
         body_max: fields.opt("body_max"),
         content_types: fields.opt("content_types").unwrap_or_default(),
+        allow: fields.opt("allow").unwrap_or_default(),
+        rate: rates::build(fields, &rates::OF_SOURCE),
+        rate_per_address: rates::build(fields, &rates::PER_ADDRESS),
         quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),

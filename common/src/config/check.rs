@@ -10,6 +10,7 @@ use super::keys;
 use super::known::{Known, ProviderFacts};
 use super::places::{Places, join};
 use super::problems::{About, Finding};
+use super::rates;
 use super::raw::Fields;
 use super::schema::{NAME_MAX, is_name};
 use super::suggest::{hint, nearest, quoted, what_there_is};
@@ -97,6 +98,8 @@ impl Check<'_> {
             self.error(receiver.at("private"), message);
         }
         self.body_fits(&receiver);
+        self.findings
+            .extend(rates::check(&receiver, &[&rates::PER_ADDRESS], self.places));
     }
 
     /// A body larger than all bodies together could never be taken.
@@ -241,6 +244,9 @@ impl Check<'_> {
             }
             self.findings
                 .extend(keys::check(source, self.places, self.directory));
+            let both = [&rates::OF_SOURCE, &rates::PER_ADDRESS];
+            self.findings
+                .extend(rates::check(source, &both, self.places));
         }
         self.sources = sources;
     }

@@ -15,6 +15,7 @@ mod load;
 mod mask;
 mod places;
 mod problems;
+mod rates;
 mod raw;
 mod read;
 mod scalar;
@@ -86,8 +87,16 @@ pub struct Receiver {
     pub trusted_proxies: Vec<IpNet>,
     /// Most open connections. Default 10,000.
     pub connections_max: usize,
+    /// Most open connections of one address that is no trusted proxy. Default 5,000.
+    pub connections_per_address_max: usize,
     /// Most bytes of bodies in memory at once. Default 256 MiB.
     pub bodies_bytes_max: u64,
+    /// Most deliveries that wait for the disk at once. Default 65,536.
+    pub waiting_max: u64,
+    /// How much of what other sources leave one source may take. Default a half.
+    pub source_share: f64,
+    /// Most requests that one address may make to all sources together.
+    pub rate_per_address: Option<Rate>,
     /// A request's headers must have come within. Default 10 s.
     pub header_timeout: Duration,
     /// A request's body must have come within. Default 30 s.
@@ -104,6 +113,15 @@ pub struct Receiver {
     pub keys: PathBuf,
     /// Private networks that keys may be fetched from.
     pub keys_allow: Vec<IpNet>,
+}
+
+/// How many may come in a second, and how many at once after a pause.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// In the long run.
+    pub per_second: f64,
+    /// At once; at least 1.
+    pub burst: u32,
 }
 
 /// One token of the private listener.
@@ -222,6 +240,12 @@ pub struct Source {
     pub body_max: Option<u64>,
     /// Media types of bodies that are taken, in lower case; empty means any.
     pub content_types: Vec<String>,
+    /// Networks that its requests may come from; empty means any.
+    pub allow: Vec<IpNet>,
+    /// Most of its deliveries that are taken.
+    pub rate: Option<Rate>,
+    /// Most requests to it that one address may make; `None`: the receiver's.
+    pub rate_per_address: Option<Rate>,
     /// Most bytes of its deliveries that are kept.
     pub quota_bytes: Option<u64>,
     /// For how long repeats are recognised. Default 72 h; zero switches it off.

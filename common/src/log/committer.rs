@@ -1,13 +1,13 @@
 //! The committer: one thread that makes deliveries durable, many at a time.
 //!
-//! It takes whatever is waiting, puts it into blocks, has the engine sync once,
+//! It takes what is waiting ([`lines`](super::lines)), puts it into blocks, has the engine sync once,
 //! and only then answers. While one sync is under way the next commit gathers.
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::Receiver;
 use tokio::sync::{oneshot, watch};
 
 use crate::engine::{self, Engine, EngineError};
@@ -16,15 +16,11 @@ use crate::log::block::{self, Block, Entry};
 use crate::log::gate::Gate;
 use crate::log::keeper::Keeper;
 use crate::log::keys::{Frozen, Horizon, KeyTable, Runs, Seen, Verdict, judge};
+use crate::log::lines::Lines;
 use crate::log::shelf::Shelf;
 use crate::log::spans::{Span, source_bit};
 use crate::log::{AppendError, Appended, Observer};
 use crate::time::Timestamp;
-
-/// Most bytes in one commit; the rest goes with the next.
-const COMMIT_BYTES_MAX: usize = 8 << 20;
-/// How often an idle committer looks whether it is wanted otherwise.
-const IDLE: Duration = Duration::from_secs(1);
 
 /// The runs have to be asked again.
 pub const ASK_RUNS: u64 = u64::MAX;
@@ -81,20 +77,14 @@ impl Committer {
     pub fn run(mut self, inbox: &Receiver<Pending>) {
         let log = self.engine.opened().log;
         let mut next = self.shelf.height();
-        loop {
-            let first = match inbox.recv_timeout(IDLE) {
-                Ok(first) => Some(first),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            if let Some(first) = first {
-                let gathered = gather(first, inbox);
-                if let Err(error) = self.commit(log, &mut next, gathered) {
-                    self.gate.stop();
-                    (self.on_failure)(&error);
-                    refuse(inbox);
-                    return;
-                }
+        let mut lines = Lines::default();
+        while let Some(gathered) = lines.gather(inbox) {
+            if let Err(error) = self.commit(log, &mut next, gathered) {
+                self.gate.stop();
+                (self.on_failure)(&error);
+                drop(lines);
+                refuse(inbox);
+                return;
             }
             self.keep_keys(next);
             self.turns.send_replace(());
@@ -232,17 +222,6 @@ impl Batch {
             duplicate,
         }
     }
-}
-
-fn gather(first: Pending, inbox: &Receiver<Pending>) -> Vec<Pending> {
-    let mut bytes = first.entry.record.len();
-    let mut gathered = vec![first];
-    while bytes < COMMIT_BYTES_MAX {
-        let Ok(pending) = inbox.try_recv() else { break };
-        bytes += pending.entry.record.len();
-        gathered.push(pending);
-    }
-    gathered
 }
 
 /// Cuts entries into parts that make blocks of about `best` bytes; one that is larger is alone.

@@ -24,6 +24,7 @@ mod keeper;
 pub mod keys;
 pub mod lane;
 pub mod lender;
+mod lines;
 pub mod local;
 pub mod losses;
 mod opening;

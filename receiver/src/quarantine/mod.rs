@@ -18,7 +18,6 @@ mod dirs;
 mod intent;
 mod item;
 mod pending;
-mod rate;
 mod review;
 mod segment;
 mod shown;
@@ -34,7 +33,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use creel_common::config::Config;
+use creel_common::config::{Config, Rate};
 use creel_common::ids::QuarantineId;
 use creel_common::log::wire::Chosen;
 use creel_common::time::Clock;
@@ -44,10 +43,10 @@ use tokio::sync::watch;
 pub use self::item::{Item, ItemHead};
 pub use self::store::SourceFacts;
 
-use self::rate::Rate;
 use self::store::{Caps, Place, Store};
 use self::walk::{Walk, Wanted};
 use self::writer::{Inbox, Writer};
+use crate::limits::{Addresses, Pace};
 use crate::metrics::Metrics;
 use crate::verify::Reason;
 
@@ -58,6 +57,9 @@ const SCAN_WAIT: Duration = Duration::from_secs(20);
 /// Nothing is written while less than so many reserves of the log are free: history gives way at one
 /// and a half, and this before it.
 const RESERVES: u64 = 2;
+
+/// As many of one address are kept at once as come in this long.
+const BURST: Duration = Duration::from_secs(2);
 
 /// Dropped because its address sent too many.
 const DROPPED_RATE: &str = "rate";
@@ -88,7 +90,9 @@ impl Shared {
 /// The quarantine of a receiver.
 pub struct Quarantine {
     shared: Arc<Shared>,
-    rate: Rate,
+    /// Of each address; asked before anything is copied, so that a flood costs next to nothing.
+    pace: Pace,
+    addresses: Addresses,
     caps: Caps,
     dir: PathBuf,
     /// One change at a time: what is under way is noted in one place.
@@ -133,7 +137,8 @@ impl Quarantine {
             .ok()?;
         Some(Arc::new(Self {
             shared,
-            rate: Rate::new(own.per_address),
+            pace: pace(own.per_address),
+            addresses: Addresses::default(),
             caps,
             dir: own.path.clone(),
             changes: tokio::sync::Mutex::default(),
@@ -154,7 +159,7 @@ impl Quarantine {
         if !is_kept(reason) {
             return;
         }
-        if !self.rate.take(remote, now) {
+        if self.addresses.take("", self.pace, remote, now).is_err() {
             return self.shared.dropped(source, DROPPED_RATE, 1);
         }
         let item = make();
@@ -206,6 +211,13 @@ impl Quarantine {
             tracing::error!("the thread of the quarantine has panicked");
         }
     }
+}
+
+fn pace(per_second: f64) -> Pace {
+    Pace::new(Rate {
+        per_second,
+        burst: (per_second * BURST.as_secs_f64()).max(1.0) as u32,
+    })
 }
 
 /// Whether a request with this reason could ever be a delivery, or says something to people.

@@ -19,8 +19,8 @@ use creel_common::time::Timestamp;
 
 use super::dirs::{found, private_dirs};
 use super::item::{Brief, Item};
-use super::rate::sender;
 use super::segment::{Reading, Segment};
+use crate::limits::sender;
 use crate::verify::Reason;
 
 /// Lanes of a source for what has a signature.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::client::{Answer, exchange, github, read_to_end, request};
+use super::client::{Answer, exchange, github, github_signature, read_to_end, request};
 use super::setup::{Changes, start, start_with};
 
 #[tokio::test]
@@ -230,5 +230,47 @@ async fn a_body_of_another_media_type_is_415() {
     ];
     assert_eq!(status(&two, b"{}").await, 415);
     assert_eq!(creel.deliveries(), 3);
+    creel.finish().await;
+}
+
+/// A gzip file of 10 MB of zeros in 64 KB: a literal, and then runs of 258 (RFC 1951, fixed codes).
+fn bomb() -> Vec<u8> {
+    const RUNS: usize = 39_000;
+    let runs = "1100010100000".repeat(RUNS);
+    let bits = format!("11000110000{runs}0000000");
+    let bits: Vec<u8> = bits.bytes().map(|bit| bit - b'0').collect();
+    let bytes = bits.chunks(8);
+    let byte = |bits: &[u8]| bits.iter().rev().fold(0, |byte, bit| byte << 1 | bit);
+    let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    packed.extend(bytes.map(byte));
+    let unpacked = 1 + 258 * RUNS;
+    packed.extend(crc32fast::hash(&vec![0; unpacked]).to_le_bytes());
+    packed.extend(u32::try_from(unpacked).unwrap().to_le_bytes());
+    packed
+}
+
+#[tokio::test]
+async fn a_body_that_unpacks_to_more_is_kept_as_it_came() {
+    let creel = start_with(Changes {
+        config: |config| config.receiver.bodies_bytes_max = 64 << 10,
+        ..Changes::default()
+    })
+    .await;
+    let packed = bomb();
+    let signature = github_signature(super::setup::GITHUB_SECRET, &packed);
+    let headers = [
+        ("content-encoding", "gzip"),
+        ("content-type", "application/json"),
+        ("x-github-event", "push"),
+        ("x-github-delivery", "bomb"),
+        ("x-hub-signature-256", &signature),
+    ];
+    let answer = exchange(creel.public, &request("POST", "/in/gh", &headers, &packed)).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let id = answer.json()["id"].as_str().unwrap().parse().unwrap();
+    let found = creel_common::log::Operate::show(&*creel.log, id)
+        .await
+        .unwrap();
+    assert_eq!(found.delivery.body, packed);
     creel.finish().await;
 }

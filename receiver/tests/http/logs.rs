@@ -38,6 +38,13 @@ pub fn text() -> String {
     String::from_utf8_lossy(&LINES.lock().unwrap()).into_owned()
 }
 
+/// The lines so far, of all tests, that have this in them.
+pub fn lines_with(part: &str) -> String {
+    let all = text();
+    let found: Vec<&str> = all.lines().filter(|line| line.contains(part)).collect();
+    found.join("\n")
+}
+
 #[tokio::test]
 async fn refusals_are_told_with_their_reason_and_nothing_secret_is() {
     let creel = start().await;

@@ -5,6 +5,7 @@ mod access;
 mod client;
 mod conformance;
 mod drain;
+mod fairness;
 mod keys;
 mod limits;
 mod logs;

@@ -55,7 +55,12 @@ const DAY: u64 = 24 * HOUR;
 
 /// What a running receiver takes over from a changed file besides sources and routes: everything else
 /// outside of [`ELSEWHERE`] needs a restart.
-pub const RELOADED: [&str; 2] = ["receiver.public_url", "receiver.tokens"];
+pub const RELOADED: [&str; 4] = [
+    "receiver.public_url",
+    "receiver.tokens",
+    "receiver.rate_per_address",
+    "receiver.burst_per_address",
+];
 
 /// Sections that a receiver does not live by: workers do.
 pub const ELSEWHERE: [&str; 1] = ["worker"];

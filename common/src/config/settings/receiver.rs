@@ -38,10 +38,40 @@ pub static RECEIVER: Section = section(
             "Most open connections.",
         ),
         key(
+            "connections_per_address_max",
+            Shape::Count(1, 1_000_000),
+            Default("5000"),
+            "Most open connections of one address (of IPv6, of one network of 64 bits); more are closed at once. Trusted proxies are exempt.",
+        ),
+        key(
             "bodies_max",
             Shape::Size(MIB, TIB),
             Default(r#""256MiB""#),
             "Most bytes of bodies in memory at once, over all requests; above it senders get 503.",
+        ),
+        key(
+            "waiting_max",
+            Shape::Count(16, 65_536),
+            Default("65536"),
+            "Most deliveries that wait for the disk at once; above it senders get 503.",
+        ),
+        key(
+            "source_share",
+            Shape::Factor(0.01, 1.0),
+            Default("0.5"),
+            "How much of what the other sources leave of `bodies_max` and `waiting_max` one source may take; above it its senders get 503. One request alone may take all that is left.",
+        ),
+        key(
+            "rate_per_address",
+            Shape::Rate(0.001, 1_000_000.0),
+            Means("no limit"),
+            "Most requests that one address (of IPv6, one network of 64 bits) may make, to all sources together; above it it is asked to come back.",
+        ),
+        key(
+            "burst_per_address",
+            Shape::Count(1, 1_000_000),
+            Means("two seconds' worth of `rate_per_address`, at least 1"),
+            "How many of them may come at once after a pause.",
         ),
         key(
             "header_timeout",

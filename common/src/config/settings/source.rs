@@ -50,6 +50,36 @@ pub static SOURCE: Section = section(
             "Media types of bodies that are taken; others are refused with 415.",
         ),
         key(
+            "allow",
+            Shape::OneOrMore(&Shape::Network, 1000),
+            Means("any"),
+            "Networks that its requests may come from; others are refused with 403.",
+        ),
+        key(
+            "rate",
+            Shape::Rate(0.001, 1_000_000.0),
+            Means("no limit"),
+            "Most of its deliveries that are taken; above it its senders are asked to come back.",
+        ),
+        key(
+            "burst",
+            Shape::Count(1, 1_000_000),
+            Means("two seconds' worth of `rate`, at least 1"),
+            "How many of them may come at once after a pause.",
+        ),
+        key(
+            "rate_per_address",
+            Shape::Rate(0.001, 1_000_000.0),
+            Means("`receiver.rate_per_address`"),
+            "Most requests to this source that one address may make: instead of the receiver's, and counted apart.",
+        ),
+        key(
+            "burst_per_address",
+            Shape::Count(1, 1_000_000),
+            Means("two seconds' worth of `rate_per_address`, at least 1"),
+            "How many of them may come at once after a pause.",
+        ),
+        key(
             "quota",
             Shape::Size(MIB, 1024 * TIB),
             Means("no bound but the log's"),

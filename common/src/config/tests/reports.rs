@@ -388,6 +388,30 @@ fn a_body_larger_than_all_bodies_is_refused() {
 }
 
 #[test]
+fn a_burst_without_its_rate_is_a_slip_and_an_empty_allow_list_too() {
+    let of_source = |more: &str| {
+        let text = TWO_ENDS.replace("\"stripe\"", &format!("\"stripe\"\n{more}"));
+        told(&text).swap_remove(1)
+    };
+    assert_eq!(
+        of_source("burst = 5\nrate_per_address = 7"),
+        "sources.a.burst: says nothing without `rate` beside it"
+    );
+    assert_eq!(
+        of_source("rate = 5\nburst = 5\nburst_per_address = 7"),
+        "sources.a.burst_per_address: says nothing without `rate_per_address` beside it"
+    );
+    assert_eq!(
+        of_source("allow = []"),
+        "sources.a.allow: is empty; leave it out to take all"
+    );
+    assert_eq!(
+        told("[receiver]\nburst_per_address = 5"),
+        ["receiver.burst_per_address: says nothing without `rate_per_address` beside it"]
+    );
+}
+
+#[test]
 fn a_provider_is_asked_for_what_it_needs_and_knows() {
     let source = |more: &str| {
         told(&format!(

@@ -81,6 +81,10 @@ private = "127.0.0.2:2"
 public_url = "https://a.example/hooks//"
 trusted_proxies = ["10.0.0.0/8", "192.0.2.1"]
 connections_max = 3
+connections_per_address_max = 2
+waiting_max = 16
+source_share = 0.25
+rate_per_address = "90/m"
 bodies_max = "4MiB"
 header_timeout = "5s"
 body_timeout = "6s"
@@ -119,6 +123,10 @@ options = { header = "X-Sign" }
 public_url = "http://c.example"
 tolerance = "19s"
 body_max = "20KiB"
+allow = ["192.0.2.0/24", "2001:db8::1"]
+rate = "30/m"
+burst = 33
+rate_per_address = 0.25
 quota = "54MiB"
 dedupe = { window = "21h", key = "header:X-Id" }
 [destinations.d]
@@ -164,6 +172,15 @@ pause_max = "32s"
     assert_eq!(
         (receiver.connections_max, receiver.bodies_bytes_max),
         (3, 4 << 20)
+    );
+    assert_eq!(
+        (receiver.connections_per_address_max, receiver.waiting_max),
+        (2, 16)
+    );
+    let rate = |per_second, burst| Some(Rate { per_second, burst });
+    assert_eq!(
+        (receiver.source_share, receiver.rate_per_address),
+        (0.25, rate(1.5, 3))
     );
     assert_eq!(
         (receiver.header_timeout, receiver.body_timeout),
@@ -226,6 +243,12 @@ pause_max = "32s"
     assert_eq!(
         (source.tolerance, source.body_max),
         (Some(secs(19)), Some(20 << 10))
+    );
+    let allowed: Vec<String> = source.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allowed, ["192.0.2.0/24", "2001:db8::1/128"]);
+    assert_eq!(
+        (source.rate, source.rate_per_address),
+        (rate(0.5, 33), rate(0.25, 1))
     );
     assert_eq!(source.dedupe_window, secs(21 * 3600));
     assert_eq!(source.idempotency_key.as_deref(), Some("header:X-Id"));

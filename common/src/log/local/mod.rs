@@ -39,7 +39,8 @@ use crate::log::steady::Steady;
 use crate::log::{AppendError, Observer, OperateError};
 use crate::time::Clock;
 
-/// Deliveries that may wait for the committer; intake bounds their bytes far more tightly.
+/// Deliveries that may wait for the committer; intake bounds their bytes far more tightly, and their
+/// number by `receiver.waiting_max`, which is this at most.
 const INTAKE_QUEUE: usize = 65_536;
 /// Commands that may wait for the desk.
 const DESK_QUEUE: usize = 16_384;

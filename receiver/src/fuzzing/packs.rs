@@ -26,7 +26,7 @@ const SECRETS: [[&str; 3]; 2] = [
         "0b6155b0140886bb1c0a195020c57e6f",
     ],
 ];
-const PUBLIC_KEYS: [&str; 5] = [
+const PUBLIC_KEYS: [&str; 6] = [
     "acf9059da4c0e0c72966bc9425a55130a65b1022221e320c62cb5a4dbde23fda",
     "rPkFnaTA4McpZryUJaVRMKZbECIiHjIMYstaTb3iP9o=",
     "whpk_rPkFnaTA4McpZryUJaVRMKZbECIiHjIMYstaTb3iP9o=",
@@ -41,6 +41,7 @@ vqpI3ogV6Dy80iJ0KgyMPh2R3XTYL8Gl55FxaQmUXoz6DNbe4P+uFyWiXxQC71Qz
 WQIDAQAB
 -----END PUBLIC KEY-----
 ",
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"rPkFnaTA4McpZryUJaVRMKZbECIiHjIMYstaTb3iP9o"}]}"#,
 ];
 
 /// The one that samples were signed for, and one with another secret.

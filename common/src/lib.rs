@@ -21,7 +21,6 @@ pub mod secret;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;
 pub mod time;
-#[cfg(feature = "remote")]
 pub mod tls;
 #[cfg(feature = "layer")]
 pub mod wall;

@@ -106,7 +106,7 @@ impl Ingest {
         peer: &Peer,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
         let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
-        if peer.sent_two_lengths() {
+        if peer.sent_doubtful_head() {
             return Err(Stop::refused(None, Refused::Malformed, false));
         }
         let Some(name) = parts.uri.path().strip_prefix("/in/") else {
@@ -136,13 +136,16 @@ impl Ingest {
             bytes_max: like.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
             timeout: self.body_timeout,
         };
+        let awaited = peer.awaits_body();
         let body = body::read(body, limits, &mut share)
             .await
             .map_err(|why| Stop::refused(source, why, false))?;
+        drop(awaited);
         let received_at = self.clock.wall();
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         let origin = Origin::of(
             peer.address.ip(),
+            peer.secure,
             &parts.headers,
             authority,
             &self.trusted_proxies,
@@ -215,6 +218,7 @@ impl Ingest {
             id: QuarantineId::default(),
             received_at,
             reason,
+            secure: peer.secure,
             head: ItemHead {
                 source: source.name.clone(),
                 peer: peer.address.ip(),
@@ -251,6 +255,7 @@ impl Ingest {
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
         let origin = Origin::of(
             peer.address.ip(),
+            peer.secure,
             &parts.headers,
             authority,
             &self.trusted_proxies,

@@ -25,8 +25,9 @@ use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
 use crate::reload::Reload;
-use crate::server::{Limits, serve};
+use crate::server::{House, Limits, serve};
 use crate::sources::Sources;
+use crate::tls::{CurrentTls, MadeTls};
 use crate::uses::{self, Tallies};
 use crate::verify::Registry;
 
@@ -45,6 +46,10 @@ pub struct Prepared {
     pub tallies: Arc<Tallies>,
     /// The private listener's tokens.
     pub tokens: Tokens,
+    /// TLS of the public listener.
+    pub public_tls: CurrentTls,
+    /// TLS of the private listener.
+    pub private_tls: CurrentTls,
     /// All counters; they observe the log, too.
     pub metrics: Arc<Metrics>,
     /// What should be known and prevents nothing.
@@ -122,6 +127,8 @@ impl Prepared {
             sources: Current::new(made.sources),
             tallies,
             tokens: Tokens::new(made.tokens),
+            public_tls: CurrentTls::new(made.tls.public),
+            private_tls: CurrentTls::new(made.tls.private),
             metrics,
             warnings: made.warnings,
         })
@@ -168,12 +175,13 @@ impl Prepared {
 pub(crate) struct Made {
     pub sources: Sources,
     pub tokens: Vec<ResolvedToken>,
+    pub tls: MadeTls,
     /// What should be known and prevents nothing.
     pub warnings: Vec<Problems>,
 }
 
 impl Made {
-    /// Resolves all secrets and makes all verifiers.
+    /// Resolves all secrets, reads all certificates and makes all verifiers.
     ///
     /// # Errors
     /// Everything that is wrong, at once, each with its line.
@@ -192,13 +200,18 @@ impl Made {
         };
         let sources = Sources::prepare(config, found, registry, metrics, tallies);
         let sources = kept(sources, &mut problems);
-        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
+        let tls = kept(MadeTls::of(config), &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources), Some(mut tls)) =
+            (tokens, secrets, sources, tls)
+        else {
             return Err(merged(problems));
         };
-        let warnings = [secrets.warnings, tokens.warnings];
+        let of_tls = std::mem::take(&mut tls.warnings);
+        let warnings = [secrets.warnings, tokens.warnings, of_tls];
         Ok(Self {
             sources,
             tokens: tokens.secrets,
+            tls,
             warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
         })
     }
@@ -300,6 +313,8 @@ impl Receiver {
         let Prepared {
             sources,
             tokens,
+            public_tls,
+            private_tls,
             metrics,
             ..
         } = self.prepared;
@@ -341,24 +356,24 @@ impl Receiver {
         }
         let limits = |connections_max| Limits {
             connections_max,
+            first_byte_timeout: self.config.first_byte_timeout,
             header_timeout: self.config.header_timeout,
             idle_timeout: self.config.idle_timeout,
             drain_timeout: self.config.drain_timeout,
         };
-        let senders = serve(
-            public,
-            Public(ingest),
+        let of_senders = House::new(
             limits(self.config.connections_max),
+            public_tls,
             metrics.connections("public"),
-            self.stop.clone(),
         );
-        let workers = serve(
-            private,
-            Private::new(api),
+        let of_workers = House::new(
             limits(PRIVATE_CONNECTIONS_MAX),
+            private_tls,
             metrics.connections("private"),
-            self.stop.clone(),
         );
+        let stop = self.stop.clone();
+        let senders = serve(public, Public(ingest), of_senders, stop.clone());
+        let workers = serve(private, Private::new(api), of_workers, stop);
         // a task of their own each, so that neither waits for the other's thread
         let (senders, workers) = tokio::join!(tokio::spawn(senders), tokio::spawn(workers));
         keeping.await.map_err(io::Error::other)?;

@@ -4,7 +4,7 @@
 //! ```text
 //!  read the file, the secrets ──► all that is wrong? ──yes──► refused; the old one stays
 //!                                        │ no
-//!                   the log: routes, quotas, windows (durable) ──► sources, tokens
+//!                   the log: routes, quotas, windows (durable) ──► sources, tokens, certificates
 //! ```
 //!
 //! A request is judged by the sources that were there when it came, to its end. Nothing waits.
@@ -28,6 +28,7 @@ use crate::operate::actor;
 use crate::private::Api;
 use crate::receiver::{Made, Prepared};
 use crate::sources::Sources;
+use crate::tls::CurrentTls;
 use crate::uses::Tallies;
 use crate::verify::Registry;
 
@@ -52,6 +53,8 @@ pub struct Reload {
     sources: Current<Sources>,
     tallies: Arc<Tallies>,
     tokens: Tokens,
+    public_tls: CurrentTls,
+    private_tls: CurrentTls,
     metrics: Arc<Metrics>,
     log: Arc<LocalLog>,
 }
@@ -76,6 +79,8 @@ impl Reload {
             sources: prepared.sources.clone(),
             tallies: prepared.tallies.clone(),
             tokens: prepared.tokens.clone(),
+            public_tls: prepared.public_tls.clone(),
+            private_tls: prepared.private_tls.clone(),
             metrics: prepared.metrics.clone(),
             log,
         })
@@ -145,6 +150,9 @@ impl Reload {
         // new routes are there before the first delivery of a new source
         self.sources.replace(fresh.made.sources);
         self.tokens.replace(fresh.made.tokens);
+        // who is connected keeps what it shook hands with
+        self.public_tls.replace(fresh.made.tls.public);
+        self.private_tls.replace(fresh.made.tls.private);
         view.warnings = self.warnings(&fresh.config, &fresh.made.warnings);
         *running = Arc::new(fresh.config);
         Ok(view)

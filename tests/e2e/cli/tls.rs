@@ -18,7 +18,8 @@ const WORKER: &str = "[worker.tls]\nca = \"ca.pem\"\ncert = \"client.pem\"\nkey 
 /// Runs a program of this machine; `None`, and a word, where it has none.
 async fn run(program: &str, arguments: &[String]) -> Option<Exit> {
     if Command::new(program).arg("--version").output().is_err() {
-        println!("LEFT OUT: there is no {program} on this machine");
+        println!("left out: what {program} sees: there is none on this machine");
+        eprintln!("left out: what {program} sees: there is none on this machine");
         return None;
     }
     let mut command = Command::new(program);

@@ -112,11 +112,13 @@ mod tests {
     use crate::pace::Phase;
 
     #[tokio::test]
-    async fn the_one_that_has_been_slow_longest_makes_room_and_who_works_stays() {
-        let crowd = Crowd::new(3);
+    async fn the_one_that_has_been_idle_longest_makes_room_and_who_works_or_just_came_stays() {
+        let crowd = Crowd::new(4);
         let working = crowd.enter().await;
         let request = working.pace.begin();
+        let new = crowd.enter().await;
         let (first, second) = (crowd.enter().await, crowd.enter().await);
+        drop((first.pace.begin(), second.pace.begin()));
         let next = {
             let crowd = crowd.clone();
             tokio::spawn(async move { crowd.enter().await })
@@ -125,7 +127,7 @@ mod tests {
         drop(first);
         let next = next.await.unwrap();
         assert_eq!(next.pace.phase(), Phase::Silent);
-        for stays in [&second, &working, &next] {
+        for stays in [&second, &working, &new, &next] {
             let asked = stays.pace.must_give_way();
             let asked = tokio::time::timeout(Duration::from_millis(1), asked).await;
             assert!(asked.is_err(), "one was enough");

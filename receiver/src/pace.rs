@@ -19,7 +19,8 @@ use tokio::time::Instant;
 
 use crate::server::Limits;
 
-/// A connection that has been slow for this long had its chance.
+/// A head has this long before its connection gives way: from far away, with a handshake, and on a
+/// busy machine. So connections come and go at most at `connections_max` a second.
 const SLOW: Duration = Duration::from_secs(1);
 /// A body may be on its way for this long before its connection gives way to another.
 const SLOW_BODY: Duration = Duration::from_secs(5);
@@ -58,8 +59,6 @@ pub enum Patience {
     Idle,
     /// All its requests wait for bodies that do not come.
     SlowBody,
-    /// It has just come.
-    New,
 }
 
 /// Where one connection stands and since when.
@@ -182,13 +181,14 @@ impl Pace {
         }
     }
 
-    /// How it stands when there are too many connections, and since when; `None` while it works.
+    /// How it stands when there are too many connections, and since when; `None` while it works, or has
+    /// just come.
     pub fn patience(&self, now: Instant) -> Option<(Patience, Instant)> {
         let since = self.since();
         let age = now.saturating_duration_since(since);
         let patience = match self.phase() {
             Phase::Silent | Phase::Head if age >= SLOW => Patience::Slow,
-            Phase::Silent | Phase::Head => Patience::New,
+            Phase::Silent | Phase::Head => return None,
             Phase::Idle => Patience::Idle,
             Phase::Busy => {
                 let waits = self.bodies.load(Ordering::Relaxed);
@@ -245,7 +245,7 @@ mod tests {
     #[test]
     fn who_works_stays_and_who_is_slow_goes_before_who_is_idle() {
         let pace = Arc::new(Pace::new());
-        assert_eq!(patience(&pace, Duration::ZERO), Some(Patience::New));
+        assert_eq!(patience(&pace, Duration::ZERO), None, "it just came");
         assert_eq!(patience(&pace, SLOW), Some(Patience::Slow));
         let request = pace.begin();
         let hour = Duration::from_secs(3600);
@@ -261,6 +261,5 @@ mod tests {
         assert_eq!(pace.phase(), Phase::Idle);
         assert_eq!(patience(&pace, hour), Some(Patience::Idle));
         assert!(Patience::Slow < Patience::Idle && Patience::Idle < Patience::SlowBody);
-        assert!(Patience::SlowBody < Patience::New);
     }
 }

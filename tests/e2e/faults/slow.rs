@@ -119,7 +119,7 @@ async fn slow_sockets_give_way_and_honest_senders_are_all_answered() {
     allow_descriptors(sockets as u64 + 1000);
     let site = Site::new("", "");
     let limits = scale(
-        "connections_max = 400\nfirst_byte_timeout = \"3s\"\nheader_timeout = \"3s\"",
+        "connections_max = 800\nfirst_byte_timeout = \"3s\"\nheader_timeout = \"3s\"",
         // what holds when nothing is said
         "",
     );
@@ -127,7 +127,7 @@ async fn slow_sockets_give_way_and_honest_senders_are_all_answered() {
     let text = text.replace("[receiver]\n", &format!("[receiver]\n{limits}\n"));
     std::fs::write(site.config(), text).unwrap();
     let receiver = Receiver::start(&site).await;
-    let full = scale(400.0, 9_000.0);
+    let full = scale(800.0, 9_000.0);
     let slow = Slow::start(receiver.public, sockets);
     let api = receiver.api(&site, Role::Read);
     eventually("a full house", Duration::from_secs(60), async || {

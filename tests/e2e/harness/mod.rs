@@ -33,7 +33,7 @@ pub use body::Sizes;
 pub use certified::Certified;
 pub use eventually::eventually;
 pub use hand::{Hand, Leased};
-pub use honest::{Fared, Honest};
+pub use honest::Honest;
 pub use lines::json_lines;
 pub use load::{Load, Tally};
 pub use log_reader::{Exported, export, salvage, verify};

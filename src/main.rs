@@ -10,6 +10,8 @@
 mod ask;
 mod cli;
 mod commands;
+#[cfg(feature = "receiver")]
+mod descriptors;
 #[cfg(feature = "worker")]
 mod destinations;
 mod engine;

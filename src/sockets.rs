@@ -27,8 +27,7 @@ impl Handed {
     /// opened and before there are threads: descriptors are taken by their numbers.
     ///
     /// # Errors
-    /// Sockets that are too many, not named as expected, or not listening TCP sockets; a private one
-    /// that other machines can reach.
+    /// Sockets that are too many, not named as expected, or not listening TCP sockets.
     pub fn to_this_process() -> anyhow::Result<Self> {
         // without it nothing says that the descriptors are meant for this process
         if std::env::var_os("LISTEN_PID").is_none_or(|pid| pid.is_empty()) {
@@ -53,11 +52,22 @@ impl Handed {
                     ))
                 })?;
             match role {
-                "private" => handed.private = Some(on_loopback(socket)?),
+                "private" => handed.private = Some(socket),
                 _ => handed.public = Some(socket),
             }
         }
         Ok(handed)
+    }
+
+    /// Whether they may be used as configured, before anything is made.
+    ///
+    /// # Errors
+    /// A private one that other machines can reach, without TLS.
+    pub fn check(&self, config: &Config) -> anyhow::Result<()> {
+        match &self.private {
+            Some(socket) if config.receiver.private_tls.is_none() => on_loopback(socket),
+            _ => Ok(()),
+        }
     }
 
     /// Both listeners: those that were handed in, the others bound as configured. Call it inside a
@@ -102,15 +112,15 @@ fn listening(socket: TcpListener) -> Result<TcpListener, String> {
     }
 }
 
-/// The private listener has no TLS: docs/decisions/0006-private-listener-on-loopback.md.
-fn on_loopback(socket: TcpListener) -> anyhow::Result<TcpListener> {
+/// In clear it is for this machine alone: docs/decisions/0006-private-listener-on-loopback.md.
+fn on_loopback(socket: &TcpListener) -> anyhow::Result<()> {
     let address = socket.local_addr().context("a socket without an address")?;
     if address.ip().is_loopback() {
-        return Ok(socket);
+        return Ok(());
     }
     Err(usage(format!(
         "the private listener that was handed in is bound to {address}, which is not on loopback; \
-         expected 127.0.0.1 or [::1]"
+         expected 127.0.0.1 or [::1], or `receiver.private_tls`"
     )))
 }
 
@@ -158,9 +168,9 @@ mod tests {
     #[test]
     fn a_private_listener_that_others_can_reach_is_refused() {
         let open = TcpListener::bind("0.0.0.0:0").expect("a free port");
-        let refused = on_loopback(open).expect_err("not on loopback");
+        let refused = on_loopback(&open).expect_err("not on loopback");
         assert_eq!(code(&refused), 2, "{refused}");
         let own = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        assert!(on_loopback(own).is_ok());
+        assert!(on_loopback(&own).is_ok());
     }
 }

@@ -32,9 +32,11 @@ pub struct Origin<'r> {
 }
 
 impl<'r> Origin<'r> {
-    /// Reads where a request came from. `authority` is the one of an absolute request target.
+    /// Reads where a request came from. `secure` says that the connection was under TLS; `authority`
+    /// is the one of an absolute request target, or of HTTP/2.
     pub fn of(
         peer: IpAddr,
+        secure: bool,
         headers: &'r HeaderMap,
         authority: Option<&'r str>,
         trusted: &[IpNet],
@@ -44,7 +46,7 @@ impl<'r> Origin<'r> {
         let direct = Self {
             remote: peer,
             is_proxy: false,
-            scheme: "http",
+            scheme: scheme(secure),
             host: host.unwrap_or_default(),
         };
         if trusted.is_empty() || !is_trusted(peer, trusted) {
@@ -56,13 +58,16 @@ impl<'r> Origin<'r> {
         Self {
             remote,
             is_proxy: is_trusted(remote, trusted),
-            scheme: match proto {
-                Some(proto) if proto.eq_ignore_ascii_case("https") => "https",
-                _ => "http",
-            },
+            scheme: proto.map_or(direct.scheme, |proto| {
+                scheme(proto.eq_ignore_ascii_case("https"))
+            }),
             host: host.unwrap_or(direct.host),
         }
     }
+}
+
+fn scheme(secure: bool) -> &'static str {
+    if secure { "https" } else { "http" }
 }
 
 /// Whether an address is that of a trusted proxy.
@@ -152,7 +157,7 @@ mod tests {
             ("x-forwarded-host", "evil.example"),
         ]);
         let nets = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(ip("203.0.113.9"), &headers, None, &nets);
+        let origin = Origin::of(ip("203.0.113.9"), false, &headers, None, &nets);
         assert_eq!(origin.remote, ip("203.0.113.9"));
         assert_eq!((origin.scheme, origin.host), ("http", "hooks.example.com"));
     }
@@ -167,16 +172,32 @@ mod tests {
             ("x-forwarded-host", "hooks.example.com"),
         ]);
         let nets = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(ip("::ffff:10.0.0.3"), &headers, None, &nets);
+        let origin = Origin::of(ip("::ffff:10.0.0.3"), false, &headers, None, &nets);
         assert_eq!(origin.remote, ip("198.51.100.4"));
         assert_eq!((origin.scheme, origin.host), ("https", "hooks.example.com"));
+    }
+
+    #[test]
+    fn under_tls_it_is_https_unless_a_trusted_proxy_says_otherwise() {
+        let nets = ["10.0.0.0/8".parse().unwrap()];
+        let plain = headers(&[]);
+        let told = headers(&[("x-forwarded-proto", "http")]);
+        for (peer, secure, headers, scheme) in [
+            ("203.0.113.9", true, &told, "https"),
+            ("203.0.113.9", false, &plain, "http"),
+            ("10.0.0.3", true, &plain, "https"),
+            ("10.0.0.3", true, &told, "http"),
+        ] {
+            let origin = Origin::of(ip(peer), secure, headers, None, &nets);
+            assert_eq!(origin.scheme, scheme, "{peer} {secure}");
+        }
     }
 
     #[test]
     fn nonsense_ends_the_walk() {
         let headers = headers(&[("x-forwarded-for", "198.51.100.4, unknown")]);
         let nets = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        let origin = Origin::of(ip("10.0.0.3"), false, &headers, None, &nets);
         assert_eq!(origin.remote, ip("10.0.0.3"));
     }
 
@@ -188,7 +209,7 @@ mod tests {
             headers.append("x-forwarded-for", value);
         }
         let nets = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        let origin = Origin::of(ip("10.0.0.3"), false, &headers, None, &nets);
         (origin.remote.to_string(), origin.is_proxy)
     }
 
@@ -229,7 +250,7 @@ mod tests {
             ("host", "hooks.example.com"),
         ]);
         let nets = ["10.0.0.0/8".parse().unwrap()];
-        let origin = Origin::of(ip("10.0.0.3"), &headers, None, &nets);
+        let origin = Origin::of(ip("10.0.0.3"), false, &headers, None, &nets);
         assert_eq!(origin.remote, ip("10.0.0.3"));
         assert_eq!((origin.scheme, origin.host), ("http", "hooks.example.com"));
     }

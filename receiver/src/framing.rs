@@ -1,8 +1,10 @@
-//! Watches the head of a request for two contradicting lengths.
+//! Watches the head of a request for what two programs may read in two ways.
 //!
 //! With both `Content-Length` and `Transfer-Encoding` hyper follows the second
 //! and forgets the first, as RFC 9112 6.3 allows. A proxy before us may have
 //! followed the first: that is request smuggling, so such a request is refused.
+//! So is a head with a line that ends in a bare LF: hyper takes it for the end of the line (RFC 9112,
+//! 2.2), and a proxy before us may have taken it for a part of it.
 //! A pipelined head that arrives in one read with the request before it is not
 //! looked at; hyper's reading of it is safe for us by itself.
 
@@ -22,23 +24,32 @@ pub(crate) struct Framing {
     longer: bool,
     has_length: bool,
     has_encoding: bool,
+    /// A line ended without a CR.
+    has_bare_feed: bool,
+    /// The last byte so far.
+    last: u8,
+    /// There was a line that is not empty: empty ones before a request are no part of it.
+    begun: bool,
     ended: bool,
 }
 
 impl Framing {
-    /// Reads on; answers whether the head gives two lengths.
+    /// Reads on; answers whether the head can be read in two ways.
     pub fn read(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
         while !self.ended && !rest.is_empty() {
             let end = rest.iter().position(|byte| *byte == b'\n');
             let (line, after) = rest.split_at(end.map_or(rest.len(), |end| end + 1));
             self.keep(line);
-            if end.is_some() {
+            if let Some(end) = end {
+                let before = end.checked_sub(1).map_or(self.last, |before| rest[before]);
+                self.has_bare_feed |= before != b'\r';
                 self.end_line();
             }
+            self.last = *line.last().unwrap_or(&self.last);
             rest = after;
         }
-        self.has_length && self.has_encoding
+        self.has_bare_feed || self.has_length && self.has_encoding
     }
 
     fn keep(&mut self, part: &[u8]) {
@@ -55,7 +66,9 @@ impl Framing {
             |name: &[u8]| line.len() >= name.len() && line[..name.len()].eq_ignore_ascii_case(name);
         self.has_length |= begins(CONTENT_LENGTH);
         self.has_encoding |= begins(TRANSFER_ENCODING);
-        self.ended = !self.longer && matches!(line, b"\n" | b"\r\n");
+        let is_empty = !self.longer && matches!(line, b"\n" | b"\r\n");
+        self.ended = self.begun && is_empty;
+        self.begun |= !is_empty;
         self.kept = 0;
         self.longer = false;
     }
@@ -76,6 +89,22 @@ mod tests {
         fn two_lengths_are_seen_however_the_bytes_come(pieces in 1usize..40) {
             let mut framing = Framing::default();
             let seen = BOTH.chunks(pieces).fold(false, |_, piece| framing.read(piece));
+            prop_assert!(seen);
+        }
+
+        #[test]
+        fn empty_lines_before_a_request_hide_nothing(pieces in 1usize..40) {
+            let hidden = [b"\r\n\r\n", BOTH].concat();
+            let mut framing = Framing::default();
+            let seen = hidden.chunks(pieces).fold(false, |_, piece| framing.read(piece));
+            prop_assert!(seen);
+        }
+
+        #[test]
+        fn a_bare_feed_is_seen_wherever_the_bytes_break(pieces in 1usize..40) {
+            let mut framing = Framing::default();
+            let bare = b"POST / HTTP/1.1\r\nx: y\nz: a\r\n\r\n";
+            let seen = bare.chunks(pieces).fold(false, |_, piece| framing.read(piece));
             prop_assert!(seen);
         }
 

@@ -115,7 +115,7 @@ impl Ingest {
         came_at: Duration,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
         let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
-        if peer.sent_two_lengths() {
+        if peer.sent_doubtful_head() {
             return Err(Stop::refused(None, Refused::Malformed, false));
         }
         let Some(name) = parts.uri.path().strip_prefix("/in/") else {
@@ -155,9 +155,11 @@ impl Ingest {
             bytes_max: like.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
             timeout: self.body_timeout,
         };
+        let awaited = peer.awaits_body();
         let body = body::read(body, limits, &mut share)
             .await
             .map_err(|why| Stop::refused(source, why, false))?;
+        drop(awaited);
         let received_at = self.clock.wall();
         let target = target(parts);
         let request = verify::Request {
@@ -228,8 +230,14 @@ impl Ingest {
 
     fn origin<'r>(&self, parts: &'r Parts, peer: &Peer) -> Origin<'r> {
         let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-        let peer = peer.address.ip();
-        Origin::of(peer, &parts.headers, authority, &self.trusted_proxies)
+        let (address, secure) = (peer.address.ip(), peer.secure);
+        Origin::of(
+            address,
+            secure,
+            &parts.headers,
+            authority,
+            &self.trusted_proxies,
+        )
     }
 
     /// Offers what failed verification to the quarantine, with all that judging it again takes.
@@ -249,6 +257,7 @@ impl Ingest {
             id: QuarantineId::default(),
             received_at,
             reason,
+            secure: peer.secure,
             head: ItemHead {
                 source: source.name.clone(),
                 peer: peer.address.ip(),

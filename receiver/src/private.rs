@@ -191,7 +191,7 @@ impl Handler for Private {
         request.extensions_mut().insert(CameFrom(peer.address));
         let may_have_body = !http_body::Body::is_end_stream(request.body());
         async move {
-            if peer.sent_two_lengths() {
+            if peer.sent_doubtful_head() {
                 peer.leaves_body_unread();
                 let close = [(http::header::CONNECTION, "close")];
                 return (StatusCode::BAD_REQUEST, close).into_response();

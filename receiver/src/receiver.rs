@@ -20,14 +20,15 @@ use crate::doctor::Doctor;
 use crate::facts::ReadFacts;
 use crate::ingest::{Ingest, Public};
 use crate::keys::Keys;
-use crate::limits::{Accounts, Addresses, Budget, Crowd};
+use crate::limits::{Accounts, Addresses, Budget, Seats};
 use crate::metrics::Metrics;
 use crate::private::{Api, Private};
 use crate::quarantine::Quarantine;
 use crate::quiet::Quiet;
 use crate::reload::Reload;
-use crate::server::{Limits, serve};
+use crate::server::{House, Limits, serve};
 use crate::sources::{Common, Sources};
+use crate::tls::{CurrentTls, MadeTls};
 use crate::uses::{self, Tallies};
 use crate::verify::Registry;
 
@@ -50,6 +51,10 @@ pub struct Prepared {
     pub tokens: Tokens,
     /// What is fetched and learned while it runs.
     pub keys: Arc<Keys>,
+    /// TLS of the public listener.
+    pub public_tls: CurrentTls,
+    /// TLS of the private listener.
+    pub private_tls: CurrentTls,
     /// All counters; they observe the log, too.
     pub metrics: Arc<Metrics>,
     /// What should be known and prevents nothing.
@@ -135,6 +140,8 @@ impl Prepared {
             accounts,
             tokens: Tokens::new(made.tokens),
             keys,
+            public_tls: CurrentTls::new(made.tls.public),
+            private_tls: CurrentTls::new(made.tls.private),
             metrics,
             warnings: made.warnings,
         })
@@ -181,12 +188,13 @@ impl Prepared {
 pub(crate) struct Made {
     pub sources: Sources,
     pub tokens: Vec<ResolvedToken>,
+    pub tls: MadeTls,
     /// What should be known and prevents nothing.
     pub warnings: Vec<Problems>,
 }
 
 impl Made {
-    /// Resolves all secrets and makes all verifiers.
+    /// Resolves all secrets, reads all certificates and makes all verifiers.
     ///
     /// # Errors
     /// Everything that is wrong, at once, each with its line.
@@ -217,17 +225,22 @@ impl Made {
             learned: learned.as_ref().unwrap_or(&none),
         };
         let sources = kept(Sources::prepare(config, found, &common), &mut problems);
-        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
+        let tls = kept(MadeTls::of(config), &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources), Some(mut tls)) =
+            (tokens, secrets, sources, tls)
+        else {
             return Err(merged(problems));
         };
         if learned.is_none() {
             // a source whose secret cannot be read must not learn another
             return Err(merged(problems));
         }
-        let warnings = [secrets.warnings, tokens.warnings];
+        let of_tls = std::mem::take(&mut tls.warnings);
+        let warnings = [secrets.warnings, tokens.warnings, of_tls];
         Ok(Self {
             sources,
             tokens: tokens.secrets,
+            tls,
             warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
         })
     }
@@ -330,6 +343,8 @@ impl Receiver {
             sources,
             tokens,
             keys,
+            public_tls,
+            private_tls,
             metrics,
             ..
         } = self.prepared;
@@ -377,33 +392,33 @@ impl Receiver {
             tokio::spawn(quarantine.clone().recover(api.clone()));
             tokio::spawn(quarantine.follow_keys(api.clone()));
         }
-        let crowd = Crowd::new(
+        let seats = Seats::new(
             self.config.connections_per_address_max,
             self.config.trusted_proxies,
             metrics.clone(),
             self.clock.clone(),
         );
-        let limits = |connections_max, crowd| Limits {
+        let limits = |connections_max, seats| Limits {
             connections_max,
-            crowd,
+            seats,
+            first_byte_timeout: self.config.first_byte_timeout,
             header_timeout: self.config.header_timeout,
             idle_timeout: self.config.idle_timeout,
             drain_timeout: self.config.drain_timeout,
         };
-        let senders = serve(
-            public,
-            Public(ingest),
-            limits(self.config.connections_max, Some(crowd)),
+        let of_senders = House::new(
+            limits(self.config.connections_max, Some(seats)),
+            public_tls,
             metrics.connections("public"),
-            self.stop.clone(),
         );
-        let workers = serve(
-            private,
-            Private::new(api),
+        let of_workers = House::new(
             limits(PRIVATE_CONNECTIONS_MAX, None),
+            private_tls,
             metrics.connections("private"),
-            self.stop.clone(),
         );
+        let stop = self.stop.clone();
+        let senders = serve(public, Public(ingest), of_senders, stop.clone());
+        let workers = serve(private, Private::new(api), of_workers, stop);
         // a task of their own each, so that neither waits for the other's thread
         let (senders, workers) = tokio::join!(tokio::spawn(senders), tokio::spawn(workers));
         keeping.await.map_err(io::Error::other)?;

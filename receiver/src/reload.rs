@@ -4,7 +4,7 @@
 //! ```text
 //!  read the file, the secrets ──► all that is wrong? ──yes──► refused; the old one stays
 //!                                        │ no
-//!                   the log: routes, quotas, windows (durable) ──► sources, tokens
+//!                   the log: routes, quotas, windows (durable) ──► sources, tokens, certificates
 //! ```
 //!
 //! A request is judged by the sources that were there when it came, to its end. Nothing waits.
@@ -30,6 +30,7 @@ use crate::operate::actor;
 use crate::private::Api;
 use crate::receiver::{Made, Prepared};
 use crate::sources::Sources;
+use crate::tls::CurrentTls;
 use crate::verify::Registry;
 
 /// Reads the configuration file again, and the packs it may name; or says everything that is wrong.
@@ -54,6 +55,8 @@ pub struct Reload {
     keys: Arc<Keys>,
     accounts: Arc<Accounts>,
     tokens: Tokens,
+    public_tls: CurrentTls,
+    private_tls: CurrentTls,
     metrics: Arc<Metrics>,
     log: Arc<LocalLog>,
 }
@@ -79,6 +82,8 @@ impl Reload {
             keys: prepared.keys.clone(),
             accounts: prepared.accounts.clone(),
             tokens: prepared.tokens.clone(),
+            public_tls: prepared.public_tls.clone(),
+            private_tls: prepared.private_tls.clone(),
             metrics: prepared.metrics.clone(),
             log,
         })
@@ -150,6 +155,9 @@ impl Reload {
         // new routes are there before the first delivery of a new source
         self.sources.replace(fresh.made.sources);
         self.tokens.replace(fresh.made.tokens);
+        // who is connected keeps what it shook hands with
+        self.public_tls.replace(fresh.made.tls.public);
+        self.private_tls.replace(fresh.made.tls.private);
         view.warnings = self.warnings(&fresh.config, &fresh.made.warnings);
         *running = Arc::new(fresh.config);
         Ok(view)

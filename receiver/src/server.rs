@@ -1,7 +1,8 @@
-//! A listener: accepts up to its limit, and drains when told to stop.
+//! A listener: accepts, and drains when told to stop.
 //!
-//! Listener, limits and the word to stop come from outside. Over the limit of
-//! connections nothing is accepted: the kernel's queue holds the next ones.
+//! Listener, limits and the word to stop come from outside. Over the limit of connections those that
+//! were slow or idle longest [give way](crate::crowd); while all have requests under way nothing is
+//! accepted, and the kernel's queue holds the next ones.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -11,14 +12,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use hyper::body::Incoming;
-use prometheus_client::metrics::gauge::Gauge;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::connection::{self, Pace};
-use crate::limits::{Crowd, enter};
+use crate::connection;
+use crate::crowd::{Crowd, Member};
+use crate::limits::{Seat, Seats, enter};
+use crate::metrics::ConnectionMetrics;
+use crate::pace::{Awaited, Pace};
+use crate::tls::CurrentTls;
 
 /// After accept failed (too many open files, most likely) it is tried again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,17 +46,29 @@ pub trait Handler: Clone + Send + Sync + 'static {
 pub struct Peer {
     /// Address of the socket.
     pub address: SocketAddr,
+    /// It came under TLS.
+    pub secure: bool,
     pace: Arc<Pace>,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, pace: Arc<Pace>) -> Self {
-        Self { address, pace }
+    pub(crate) fn new(address: SocketAddr, secure: bool, pace: Arc<Pace>) -> Self {
+        Self {
+            address,
+            secure,
+            pace,
+        }
     }
 
-    /// The request's head gives two contradicting lengths; refuse it with 400 and close.
-    pub fn sent_two_lengths(&self) -> bool {
-        self.pace.has_two_lengths()
+    /// Hold what this answers while the request's body is read: whoever keeps us waiting for it gives
+    /// way to others when there are too many.
+    pub fn awaits_body(&self) -> Awaited {
+        self.pace.await_body()
+    }
+
+    /// The request's head can be read in two ways; refuse it with 400 and close.
+    pub fn sent_doubtful_head(&self) -> bool {
+        self.pace.is_doubtful()
     }
 
     /// Call this when answering without having read the whole body, so that the
@@ -69,13 +84,42 @@ pub struct Limits {
     /// Most open connections.
     pub connections_max: usize,
     /// And of one address, if that is bounded.
-    pub crowd: Option<Arc<Crowd>>,
-    /// A request's head must have come within; else 408.
+    pub seats: Option<Arc<Seats>>,
+    /// A connection's first request must have begun within.
+    pub first_byte_timeout: Duration,
+    /// A TLS handshake, and a request's head, must have come within; else 408.
     pub header_timeout: Duration,
     /// A connection may be idle for.
     pub idle_timeout: Duration,
     /// How long a stop waits for requests in flight.
     pub drain_timeout: Duration,
+}
+
+/// What all connections of a listener share.
+pub struct House {
+    /// What it allows.
+    pub limits: Limits,
+    /// How the next connections are encrypted.
+    pub tls: CurrentTls,
+    /// What is counted of them.
+    pub metrics: ConnectionMetrics,
+    /// Everything that runs for them.
+    pub(crate) tasks: TaskTracker,
+    /// Ends all of it at once.
+    pub(crate) abort: CancellationToken,
+}
+
+impl House {
+    /// For a listener that nobody has connected to yet.
+    pub fn new(limits: Limits, tls: CurrentTls, metrics: ConnectionMetrics) -> Arc<Self> {
+        Arc::new(Self {
+            limits,
+            tls,
+            metrics,
+            tasks: TaskTracker::new(),
+            abort: CancellationToken::new(),
+        })
+    }
 }
 
 /// Serves a listener until `stop`, then lets requests in flight finish.
@@ -84,70 +128,65 @@ pub struct Limits {
 pub async fn serve<H: Handler>(
     listener: TcpListener,
     handler: H,
-    limits: Limits,
-    open: Gauge,
+    house: Arc<House>,
     stop: CancellationToken,
 ) {
-    let limits = Arc::new(limits);
-    let free = Arc::new(Semaphore::new(
-        limits.connections_max.min(Semaphore::MAX_PERMITS),
-    ));
-    let connections = TaskTracker::new();
-    let abort = CancellationToken::new();
-    while let Some((stream, address, permit)) = accept(&listener, &free, &stop).await {
-        let Some(seat) = enter(limits.crowd.as_ref(), address.ip()) else {
-            continue;
-        };
+    let crowd = Crowd::new(house.limits.connections_max);
+    let seats = house.limits.seats.as_ref();
+    while let Some((stream, address, member, seat)) = accept(&listener, &crowd, seats, &stop).await
+    {
+        let open = house.metrics.open.clone();
         open.inc();
-        let open = open.clone();
-        let abort = abort.clone();
         let served = connection::run(
             stream,
             address,
+            member.pace.clone(),
             handler.clone(),
-            limits.clone(),
+            house.clone(),
             stop.child_token(),
         );
-        connections.spawn(async move {
+        let abort = house.abort.clone();
+        house.tasks.spawn(async move {
             abort.run_until_cancelled(served).await;
             open.dec();
-            drop((permit, seat));
+            drop((member, seat));
         });
     }
     drop(listener);
-    connections.close();
-    let drained = tokio::time::timeout(limits.drain_timeout, connections.wait()).await;
+    let House { tasks, abort, .. } = &*house;
+    tasks.close();
+    let drained = tokio::time::timeout(house.limits.drain_timeout, tasks.wait()).await;
     if drained.is_err() {
         tracing::warn!(
-            connections = connections.len(),
+            under_way = tasks.len(),
             "requests in flight were cut off at the end of the drain"
         );
         abort.cancel();
-        connections.wait().await;
+        tasks.wait().await;
     }
 }
 
-/// The next connection with its permit; `None` when told to stop.
+/// The next connection with its place; `None` when told to stop.
 async fn accept(
     listener: &TcpListener,
-    free: &Arc<Semaphore>,
+    crowd: &Arc<Crowd>,
+    seats: Option<&Arc<Seats>>,
     stop: &CancellationToken,
-) -> Option<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, SocketAddr, Member, Seat)> {
     let next = async {
-        let permit = free
-            .clone()
-            .acquire_owned()
-            .await
-            .expect("this semaphore is never closed");
         loop {
             match listener.accept().await {
                 Ok((stream, address)) => {
+                    let Some(seat) = enter(seats, address.ip()) else {
+                        continue;
+                    };
                     // answers are small and must not wait for more to come
                     let _ = stream.set_nodelay(true);
-                    return (stream, address, permit);
+                    return (stream, address, crowd.enter().await, seat);
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
+                    crowd.make_room();
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }

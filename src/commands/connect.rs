@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use creel_common::config::{Config, Role};
+use creel_common::config::{ClientTls, Config, Role};
 use creel_common::log::remote::RemoteLog;
 use creel_common::secret::Secret;
 
@@ -43,7 +43,8 @@ impl Connect {
         };
         let token = self.token(global, &run)?;
         // the URL is not shown: somebody may have put a password into it
-        RemoteLog::new(&url, token).map_err(|error| usage(error.to_string()))
+        RemoteLog::with_tls(&url, token, &certificates(global, &url)?)
+            .map_err(|error| usage(error.to_string()))
     }
 
     fn token(&self, global: &Global, run: &RunDir) -> anyhow::Result<Secret> {
@@ -67,6 +68,14 @@ impl Connect {
     }
 }
 
+/// The certificates for a receiver at `url`: `worker.tls`, where there is a configuration.
+fn certificates(global: &Global, url: &str) -> anyhow::Result<ClientTls> {
+    if !url.starts_with("https") || !global.config.exists() {
+        return Ok(ClientTls::default());
+    }
+    Ok(global.load()?.worker.tls)
+}
+
 /// The configured operator's token, else a reader's; `None` when the configuration names none.
 fn configured(global: &Global) -> anyhow::Result<Option<Secret>> {
     if !global.config.exists() {
@@ -87,10 +96,10 @@ fn configured(global: &Global) -> anyhow::Result<Option<Secret>> {
 pub fn base_url(config: &Config, run: &RunDir) -> anyhow::Result<String> {
     let private = config.receiver.private;
     if private.port() != 0 {
-        return Ok(format!("http://{private}"));
+        return Ok(config.receiver.private_url(private));
     }
     match run.addresses()? {
-        Some(addresses) => Ok(format!("http://{}", addresses.private)),
+        Some(addresses) => Ok(config.receiver.private_url(addresses.private)),
         None => Err(usage(format!(
             "no receiver is running here: there is no {}; name one with --receiver URL",
             run.addresses_path().display()

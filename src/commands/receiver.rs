@@ -13,6 +13,7 @@ use creel_common::time::{Clock, SystemClock};
 use creel_receiver::{Listeners, LogParts, Prepared, Receiver, Reload, Surroundings};
 use tokio_util::sync::CancellationToken;
 
+use crate::descriptors;
 use crate::failure::{DISK, usage};
 use crate::lifeline::{Lifeline, Word};
 use crate::notices::Notices;
@@ -56,7 +57,10 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
         false => Handed::to_this_process()?,
     };
     let run = global.run_dir();
-    let (config, prepared) = prepare(global, &run)?;
+    let (mut config, prepared) = prepare(global, &run)?;
+    handed.check(&config)?;
+    let places = descriptors::places(config.receiver.connections_max);
+    config.receiver.connections_max = places;
     let lifeline = args
         .supervised
         .then(Lifeline::of_this_process)

@@ -1,15 +1,17 @@
 //! `creel send`: a test delivery, signed the way its provider signs.
 
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use creel_common::config::{Config, Source};
+use creel_common::config::{self, Config, Source};
 use creel_common::time::{Clock, SystemClock};
 use creel_receiver::verify::{SampleRequest, Signed, Unsigned, Verifier};
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue};
+use reqwest::ClientBuilder;
 use serde::Serialize;
 
 use crate::commands::block_on;
@@ -113,6 +115,16 @@ pub struct Target {
     origin: String,
     /// The URL as it would be entered at the provider: some sign it.
     pub signed: String,
+    /// How to reach the receiver of this machine under TLS.
+    here: Option<Here>,
+}
+
+/// The receiver of this machine, which speaks TLS under the name that senders know.
+struct Here {
+    name: Option<String>,
+    address: SocketAddr,
+    /// What it shows, and so what is believed.
+    cert: PathBuf,
 }
 
 impl Target {
@@ -124,16 +136,26 @@ impl Target {
         run: &RunDir,
     ) -> anyhow::Result<Self> {
         let path = format!("/in/{}", source.name);
-        let url = match url {
-            Some(url) => url.to_owned(),
-            None => format!("{}{path}", public_origin(config, run)?),
-        };
-        let origin =
-            origin(&url).ok_or_else(|| usage(format!("--url {url}: not an http(s) URL")))?;
         let public = source
             .public_url
             .as_ref()
             .or(config.receiver.public_url.as_ref());
+        let (url, here) = match url {
+            Some(url) => (url.to_owned(), None),
+            None => {
+                let address = public_address(config, run)?;
+                let here = Here::of(config, public, address);
+                let local = config.receiver.local_url(address);
+                let name = here.as_ref().and_then(|here| here.name.as_ref());
+                let origin = match name {
+                    Some(name) => format!("https://{name}:{}", address.port()),
+                    None => local,
+                };
+                (format!("{origin}{path}"), here)
+            }
+        };
+        let origin =
+            origin(&url).ok_or_else(|| usage(format!("--url {url}: not an http(s) URL")))?;
         let signed = match public {
             Some(public) if origin_only(public) => {
                 format!("{}{}", public.trim_end_matches('/'), &url[origin.len()..])
@@ -144,6 +166,7 @@ impl Target {
         Ok(Self {
             origin: origin.to_owned(),
             signed,
+            here,
         })
     }
 
@@ -154,7 +177,36 @@ impl Target {
     }
 }
 
-fn public_origin(config: &Config, run: &RunDir) -> anyhow::Result<String> {
+impl Here {
+    /// Only where the receiver speaks TLS. Its certificate is for the host of the public URL.
+    fn of(config: &Config, public: Option<&String>, address: SocketAddr) -> Option<Self> {
+        let tls = config.receiver.tls.as_ref()?;
+        let host = public.and_then(|url| origin(url)?.strip_prefix("https://"));
+        let name = host.map(|host| host.rsplit_once(':').map_or(host, |(name, _)| name));
+        Some(Self {
+            // an address needs no name
+            name: name
+                .filter(|name| !name.starts_with('['))
+                .map(str::to_owned),
+            address,
+            cert: tls.cert.clone(),
+        })
+    }
+
+    fn trust(&self, builder: ClientBuilder) -> anyhow::Result<ClientBuilder> {
+        let cert = self.cert.display();
+        let pem = std::fs::read(&self.cert).with_context(|| format!("cannot read {cert}"))?;
+        let shown = reqwest::Certificate::from_pem_bundle(&pem)
+            .with_context(|| format!("cannot use {cert}"))?;
+        let builder = builder.tls_certs_only(shown);
+        Ok(match &self.name {
+            Some(name) => builder.resolve(name, self.address),
+            None => builder,
+        })
+    }
+}
+
+fn public_address(config: &Config, run: &RunDir) -> anyhow::Result<SocketAddr> {
     let mut address = config.receiver.listen;
     if address.port() == 0 {
         address = run
@@ -162,13 +214,7 @@ fn public_origin(config: &Config, run: &RunDir) -> anyhow::Result<String> {
             .ok_or_else(|| usage("no receiver is running here; name one with --url"))?
             .public;
     }
-    if address.ip().is_unspecified() {
-        address.set_ip(match address.ip() {
-            std::net::IpAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
-            std::net::IpAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
-        });
-    }
-    Ok(format!("http://{address}"))
+    Ok(config::reached(address))
 }
 
 /// `scheme://host:port` at the start of a URL.
@@ -243,6 +289,9 @@ pub fn client(target: &Target) -> anyhow::Result<reqwest::Client> {
     if target.origin.starts_with("http://") {
         // do not load the machine's certificates for nothing
         builder = builder.tls_certs_only([]);
+    }
+    if let Some(here) = &target.here {
+        builder = here.trust(builder)?;
     }
     builder.build().context("cannot make an HTTP client")
 }
@@ -359,6 +408,7 @@ mod tests {
         let target = Target {
             origin: "http://127.0.0.1:1".into(),
             signed: "https://a.example/in/x".into(),
+            here: None,
         };
         let url = target.request_url("https://a.example/in/x?bodySHA256=00");
         assert_eq!(url, "http://127.0.0.1:1/in/x?bodySHA256=00");

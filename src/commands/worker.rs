@@ -152,7 +152,7 @@ impl Plan {
     fn worker(&self) -> anyhow::Result<Worker> {
         let mut logs: Vec<Arc<dyn Work>> = Vec::new();
         for url in &self.receivers {
-            let log = RemoteLog::new(url, self.token.clone())
+            let log = RemoteLog::with_tls(url, self.token.clone(), &self.config.worker.tls)
                 .map_err(|error| usage(error.to_string()))?;
             logs.push(Arc::new(log));
         }
@@ -198,7 +198,7 @@ fn receivers(config: &Config, run: &RunDir, args: &Args) -> anyhow::Result<Vec<S
     if !args.receivers.is_empty() {
         return Ok(args.receivers.clone());
     }
-    let unbound = format!("http://{}", config.receiver.private);
+    let unbound = config.receiver.private_url(config.receiver.private);
     config
         .worker
         .receivers

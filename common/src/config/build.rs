@@ -1,15 +1,14 @@
 //! From a file without problems to the types that every role relies on.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::check::route_name;
 use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
-    Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
-    Source, Start, Token, Worker, fixed, keys, rates,
+    Breaker, ClientTls, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role,
+    Route, Source, Start, Tls, Token, Worker, fixed, keys, rates,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -27,7 +26,7 @@ pub fn build(file: &Fields, path: &Path, origin: Origin, warnings: Problems) -> 
             keys_max: file.get::<Fields>("dedupe").get("keys_max"),
         },
         quarantine: quarantine(&file.get("quarantine"), &file.get("log")),
-        worker: worker(&file.get("worker"), receiver.private),
+        worker: worker(&file.get("worker"), &receiver),
         sources: each(file, "sources", |name, fields| {
             source(name, fields, directory_of(path))
         }),
@@ -60,12 +59,15 @@ fn receiver(fields: &Fields, log: &Fields) -> Receiver {
         private: fields.get("private"),
         public_url: fields.opt("public_url"),
         trusted_proxies: fields.get("trusted_proxies"),
+        tls: fields.opt("tls").map(tls),
+        private_tls: fields.opt("private_tls").map(tls),
         connections_max: fields.get("connections_max"),
         connections_per_address_max: fields.get("connections_per_address_max"),
         bodies_bytes_max: fields.get("bodies_max"),
         waiting_max: fields.get("waiting_max"),
         source_share: fields.get("source_share"),
         rate_per_address: rates::build(fields, &rates::PER_ADDRESS),
+        first_byte_timeout: fields.get("first_byte_timeout"),
         header_timeout: fields.get("header_timeout"),
         body_timeout: fields.get("body_timeout"),
         idle_timeout: fields.get("idle_timeout"),
@@ -78,6 +80,14 @@ fn receiver(fields: &Fields, log: &Fields) -> Receiver {
         providers: fields.opt("providers"),
         keys: keys_path(fields, log),
         keys_allow: fields.get("keys_allow"),
+    }
+}
+
+fn tls(fields: Fields) -> Tls {
+    Tls {
+        cert: fields.get("cert"),
+        key: fields.get("key"),
+        client_ca: fields.opt("client_ca"),
     }
 }
 
@@ -157,11 +167,17 @@ pub fn ballast(log: &Fields) -> u64 {
     log.opt("ballast").unwrap_or(BALLAST_BYTES.min(reserve / 4))
 }
 
-fn worker(fields: &Fields, private: SocketAddr) -> Worker {
+fn worker(fields: &Fields, receiver: &Receiver) -> Worker {
+    let tls: Fields = fields.get("tls");
     Worker {
         receivers: fields
             .opt("receivers")
-            .unwrap_or_else(|| vec![format!("http://{private}")]),
+            .unwrap_or_else(|| vec![receiver.private_url(receiver.private)]),
+        tls: ClientTls {
+            ca: tls.opt("ca"),
+            cert: tls.opt("cert"),
+            key: tls.opt("key"),
+        },
         token: fields.opt("token").map(|token: Fields| secret(&token)),
         concurrency: fields.get("concurrency"),
         drain_timeout: fields.get("drain_timeout"),

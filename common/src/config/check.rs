@@ -75,19 +75,27 @@ impl Check<'_> {
         self.findings.push(Finding::error(path, message));
     }
 
+    fn lacks(&mut self, path: String, message: &str) {
+        let finding = Finding::error(path, message).about(About::Absence);
+        self.findings.push(finding);
+    }
+
     fn listeners(&mut self) {
         let Some(receiver) = self.file.opt::<Fields>("receiver") else {
             return;
         };
         let listen: Option<SocketAddr> = receiver.opt("listen");
         let private: Option<SocketAddr> = receiver.opt("private");
+        // a slip in `private_tls` has its own finding
+        let in_clear = !self.places.has(&receiver.at("private_tls"));
         if let Some(private) = private
             && !private.ip().is_loopback()
+            && in_clear
         {
             self.error(
                 receiver.at("private"),
                 format!(
-                    "{private} is not on loopback: the private listener has no TLS yet, so tokens and deliveries would cross the network in clear; listen on 127.0.0.1 or [::1]"
+                    "{private} is not on loopback: without `private_tls` tokens and deliveries would cross the network in clear; listen on 127.0.0.1 or [::1]"
                 ),
             );
         }
@@ -124,6 +132,7 @@ impl Check<'_> {
 
     fn receivers(&mut self) {
         let worker: Fields = self.file.opt("worker").unwrap_or_default();
+        self.client_certificate(&worker);
         let receivers: Vec<String> = worker.opt("receivers").unwrap_or_default();
         for (i, receiver) in receivers.iter().enumerate() {
             if in_clear(receiver) {
@@ -132,6 +141,22 @@ impl Check<'_> {
                     "http beyond this machine: the worker's token and all deliveries cross the network in clear",
                 ));
             }
+        }
+    }
+
+    /// A certificate and its key go together; and a receiver that asks for one is asked in vain without.
+    fn client_certificate(&mut self, worker: &Fields) {
+        let tls: Fields = worker.opt("tls").unwrap_or_default();
+        let given = |key: &str| self.places.has(&tls.at(key));
+        match (given("cert"), given("key")) {
+            (true, false) => self.lacks(tls.at("key"), "is missing: `cert` needs its private key"),
+            (false, true) => self.lacks(tls.at("cert"), "is missing: `key` needs its certificate"),
+            (false, false) if self.places.has("receiver.private_tls") => {
+                let message = "`receiver.private_tls` asks for a certificate, and `worker.tls` has none: workers and commands with this file cannot connect";
+                self.findings
+                    .push(Finding::warning("receiver.private_tls", message));
+            }
+            _ => {}
         }
     }
 

@@ -43,6 +43,21 @@ impl Config {
                 "needs a restart of the receiver: it cannot change while it runs",
             )
         });
-        new.origin.locate(findings.collect())
+        let (old, now) = (&self.receiver, &new.receiver);
+        let switched = [
+            ("receiver.tls", old.tls.is_some() != now.tls.is_some()),
+            (
+                "receiver.private_tls",
+                old.private_tls.is_some() != now.private_tls.is_some(),
+            ),
+        ];
+        let switched = switched.into_iter().filter(|(_, switched)| *switched);
+        let switched = switched.map(|(path, _)| {
+            Finding::error(
+                path,
+                "needs a restart of the receiver: a listener speaks TLS or does not, while it runs",
+            )
+        });
+        new.origin.locate(findings.chain(switched).collect())
     }
 }

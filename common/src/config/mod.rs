@@ -28,7 +28,7 @@ mod tests;
 mod units;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ pub use json_schema::schema;
 pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse, providers_directory};
 pub use problems::{Origin, Problem, Problems, Severity};
-pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
+pub use secrets::{DestinationSecrets, Resolved, ResolvedToken, open_to_others};
 pub use suggest::hint;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -79,13 +79,18 @@ pub struct Config {
 pub struct Receiver {
     /// Where senders connect. Default `127.0.0.1:8080`.
     pub listen: SocketAddr,
-    /// Where workers, operators and metrics connect; loopback only. Default `127.0.0.1:8081`.
+    /// Where workers, operators and metrics connect; without `private_tls` loopback only. Default
+    /// `127.0.0.1:8081`.
     pub private: SocketAddr,
     /// The URL under which senders reach `listen`, without a trailing slash.
     pub public_url: Option<String>,
     /// Whose `X-Forwarded-*` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Most open connections. Default 10,000.
+    /// TLS on `listen`.
+    pub tls: Option<Tls>,
+    /// TLS on `private`; has a `client_ca`.
+    pub private_tls: Option<Tls>,
+    /// Most open connections of senders. Default 10,000.
     pub connections_max: usize,
     /// Most open connections of one address that is no trusted proxy. Default 5,000.
     pub connections_per_address_max: usize,
@@ -97,7 +102,9 @@ pub struct Receiver {
     pub source_share: f64,
     /// Most requests that one address may make to all sources together.
     pub rate_per_address: Option<Rate>,
-    /// A request's headers must have come within. Default 10 s.
+    /// A new connection's first request must have begun within. Default 10 s.
+    pub first_byte_timeout: Duration,
+    /// A request's headers, and a TLS handshake, must have come within. Default 10 s.
     pub header_timeout: Duration,
     /// A request's body must have come within. Default 30 s.
     pub body_timeout: Duration,
@@ -122,6 +129,56 @@ pub struct Rate {
     pub per_second: f64,
     /// At once; at least 1.
     pub burst: u32,
+}
+
+/// The certificate of a listener: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// Its certificate, and those that lead to its authority.
+    pub cert: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// Authorities of certificates that whoever connects must have.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// How to connect to receivers that speak TLS: PEM files.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// Authorities of their certificates; without, those that the machine trusts.
+    pub ca: Option<PathBuf>,
+    /// The certificate to show.
+    pub cert: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
+}
+
+impl Receiver {
+    /// The URL of the private listener, where it is bound to `address`.
+    pub fn private_url(&self, address: SocketAddr) -> String {
+        url(self.private_tls.is_some(), address)
+    }
+
+    /// The URL of the public listener, where it is bound to `address`.
+    pub fn local_url(&self, address: SocketAddr) -> String {
+        url(self.tls.is_some(), address)
+    }
+}
+
+fn url(tls: bool, address: SocketAddr) -> String {
+    let scheme = if tls { "https" } else { "http" };
+    format!("{scheme}://{}", reached(address))
+}
+
+/// Where a program on this machine reaches what is bound to `address`.
+pub fn reached(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(match address.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
 }
 
 /// One token of the private listener.
@@ -211,6 +268,8 @@ pub enum EngineKind {
 pub struct Worker {
     /// Receivers to lease from. Default: the `private` address.
     pub receivers: Vec<String>,
+    /// Certificates for `https` receivers.
+    pub tls: ClientTls,
     /// The worker's token.
     pub token: Option<SecretRef>,
     /// Most deliveries under way at once, over all routes. Default 256.

@@ -68,7 +68,8 @@ impl Config {
         look.finish(self, found)
     }
 
-    /// The worker's token, if one is configured. For a worker.
+    /// The worker's token, if one is configured; and a word if others may use its certificate. For a
+    /// worker.
     ///
     /// # Errors
     /// That it could not be had.
@@ -76,6 +77,9 @@ impl Config {
         let mut look = Look::default();
         let token = self.worker.token.as_ref();
         let found = token.and_then(|token| look.up(token, "worker.token".to_owned()));
+        let key = self.worker.tls.key.as_deref().and_then(open_to_others);
+        look.warnings
+            .extend(key.map(|message| Finding::warning("worker.tls.key", message)));
         look.finish(self, found)
     }
 
@@ -169,7 +173,10 @@ impl Look {
     fn up(&mut self, secret: &SecretRef, path: String) -> Option<Secret> {
         match secret.resolve() {
             Ok(found) => {
-                let open = open_to_others(secret);
+                let open = match secret {
+                    SecretRef::File(path) => open_to_others(path),
+                    SecretRef::Env(_) => None,
+                };
                 self.warnings
                     .extend(open.map(|message| Finding::warning(path, message)));
                 Some(found)
@@ -191,11 +198,8 @@ impl Look {
 }
 
 /// A message if others than the file's owner may use it.
-fn open_to_others(secret: &SecretRef) -> Option<String> {
+pub fn open_to_others(path: &Path) -> Option<String> {
     use std::os::unix::fs::PermissionsExt;
-    let SecretRef::File(path) = secret else {
-        return None;
-    };
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then(|| {
         let path = path.display();

@@ -6,12 +6,13 @@
 //! which is safe, because a lease request carries its own name and a settlement
 //! may be repeated by its holder.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Method, RequestBuilder, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Identity, Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -29,6 +30,7 @@ use super::{
     frames,
 };
 use crate::attempt::Attempt;
+use crate::config::ClientTls;
 use crate::ids::{DeliveryId, LogId, QuarantineId};
 use crate::secret::Secret;
 
@@ -50,6 +52,9 @@ pub enum RemoteError {
     /// The token has bytes that no header may carry.
     #[error("the token is not one line of printable characters")]
     BadToken,
+    /// A certificate, an authority or a key cannot be used.
+    #[error("cannot use {path}: {why}", path = .0.display(), why = .1)]
+    Certificate(PathBuf, String),
     /// The HTTP client could not be made (no certificates on this machine, most likely).
     #[error("cannot make an HTTP client: {0}")]
     Client(String),
@@ -71,6 +76,14 @@ impl RemoteLog {
     /// # Errors
     /// [`RemoteError`] when the address or the token cannot be used.
     pub fn new(base_url: &str, token: Secret) -> Result<Self, RemoteError> {
+        Self::with_tls(base_url, token, &ClientTls::default())
+    }
+
+    /// The same, with certificates for a receiver that speaks TLS. They are read now.
+    ///
+    /// # Errors
+    /// [`RemoteError`] when the address, the token or a file cannot be used.
+    pub fn with_tls(base_url: &str, token: Secret, tls: &ClientTls) -> Result<Self, RemoteError> {
         let base = parse_base(base_url)?;
         let mut headers = HeaderMap::new();
         let mut bearer = HeaderValue::from_str(&format!("Bearer {}", token.expose().trim()))
@@ -90,6 +103,8 @@ impl RemoteLog {
         if base.scheme() == "http" {
             // do not load the machine's certificates for nothing
             builder = builder.tls_certs_only([]);
+        } else {
+            builder = certified(builder, tls)?;
         }
         let client = builder
             .build()
@@ -348,6 +363,36 @@ impl Operate for RemoteLog {
     async fn backup_status(&self) -> Result<BackupStatus, OperateError> {
         Ok(self.get("v1/backup", &[]).await?)
     }
+}
+
+/// A client that believes the given authorities alone, and shows the given certificate.
+fn certified(mut builder: ClientBuilder, tls: &ClientTls) -> Result<ClientBuilder, RemoteError> {
+    let read = |path: &PathBuf| {
+        std::fs::read(path)
+            .map_err(|error| RemoteError::Certificate(path.clone(), error.to_string()))
+    };
+    if let Some(path) = &tls.ca {
+        let unfit =
+            |_| RemoteError::Certificate(path.clone(), "it has no certificates in PEM form".into());
+        let authorities = Certificate::from_pem_bundle(&read(path)?).map_err(unfit)?;
+        if authorities.is_empty() {
+            let why = "it has no certificates in PEM form";
+            return Err(RemoteError::Certificate(path.clone(), why.to_owned()));
+        }
+        builder = builder.tls_certs_only(authorities);
+    }
+    if let (Some(cert), Some(key)) = (&tls.cert, &tls.key) {
+        let pair = [read(cert)?, b"\n".to_vec(), read(key)?].concat();
+        let identity = Identity::from_pem(&pair).map_err(|_| {
+            let why = format!(
+                "with {} it is no certificate and key in PEM form",
+                key.display()
+            );
+            RemoteError::Certificate(cert.clone(), why)
+        })?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
 }
 
 fn parse_base(text: &str) -> Result<Url, RemoteError> {

@@ -41,7 +41,7 @@ vqpI3ogV6Dy80iJ0KgyMPh2R3XTYL8Gl55FxaQmUXoz6DNbe4P+uFyWiXxQC71Qz
 WQIDAQAB
 -----END PUBLIC KEY-----
 ",
-    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"rPkFnaTA4McpZryUJaVRMKZbECIiHjIMYstaTb3iP9o"}]}"#,
+    r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"rPkFnaTA4McpZryUJaVRMKZbECIiHjIMYstaTb3iP9o"},{"kty":"EC","crv":"P-256","x":"cFOh3ZJRE_T_JUulXf3pe52UpSdFsrj_Bei9xslJSAQ","y":"WwRvUHVpD_L3EeTwh4bAOxJD-WcyCgYS4W7wZrNAX_M"},{"kty":"RSA","n":"0FPFnJJ_1VGmNK0nih3IriXwMod8MWtFtw4o642yXkcZ40GMUOIgx-0lELcGE2YIcJHeWvvdZIKRv3lV8OYQM7vzgWsr3R5dp6b0RKf_MlnBGREr55ZDDL7iHfeydeDIUarEV7IZ10NvyLwaMImnk0m1VvmPPJn0H2dLXfBgfVHExbbGOj1F-HPGXCj_v7qf_-Xcjhxt7jBkiIMgC5Tour7gh-G6mpZrPhsq89E2KkKySHfcm5-MMkBPE60YSu6tvqrdegA6opccDPnLZXihvqpI3ogV6Dy80iJ0KgyMPh2R3XTYL8Gl55FxaQmUXoz6DNbe4P-uFyWiXxQC71QzWQ","e":"AQAB"}]}"#,
 ];
 
 /// The one that samples were signed for, and one with another secret.

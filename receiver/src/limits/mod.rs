@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            per address            per source                      per source
-//!  connect ──► crowd ──► head ──► terms ──► body ──► budget ──► verified ──► terms ──► budget ──► log
+//!  connect ──► seats ──► head ──► terms ──► body ──► budget ──► verified ──► terms ──► budget ──► log
 //!              closed         403, 429/503        503                    429/503        503
 //! ```
 //!
@@ -12,13 +12,13 @@
 mod account;
 mod addresses;
 mod budget;
-mod crowd;
 mod pace;
+mod seats;
 mod terms;
 
 pub use self::account::{Account, Accounts};
 pub use self::addresses::{Addresses, sender};
 pub use self::budget::{Budget, Over, Share};
-pub use self::crowd::{Crowd, enter};
 pub use self::pace::Pace;
+pub use self::seats::{Seat, Seats, enter};
 pub use self::terms::Terms;

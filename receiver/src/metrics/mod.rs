@@ -3,6 +3,7 @@
 //! Labels come from configuration and closed lists only, so that no stranger
 //! can make them grow.
 
+mod connections;
 mod dedupe;
 mod keys;
 mod label;
@@ -33,9 +34,11 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use self::connections::Connections;
+pub use self::connections::{Closed, ConnectionMetrics};
 use self::dedupe::DedupeGauges;
 use self::keys::KeyCounters;
-use self::label::{AttemptLabel, ListenerLabel, RefusedLabel, RouteLabel, SourceLabel, label};
+use self::label::{AttemptLabel, RefusedLabel, RouteLabel, SourceLabel, label};
 use self::log::LogGauges;
 use self::quarantine::QuarantineGauges;
 use self::routes::RouteGauges;
@@ -71,7 +74,7 @@ pub struct Metrics {
     state_changes: Counter,
     attempts: Family<AttemptLabel, Counter>,
     died: Family<RouteLabel, Counter>,
-    connections: Family<ListenerLabel, Gauge>,
+    connections: Connections,
     routes: RouteGauges,
     log: LogGauges,
     dedupe: DedupeGauges,
@@ -150,7 +153,7 @@ impl Metrics {
             state_changes: Counter::default(),
             attempts: Family::default(),
             died: Family::default(),
-            connections: Family::default(),
+            connections: Connections::default(),
             routes: RouteGauges::default(),
             log: LogGauges::default(),
             dedupe: DedupeGauges::default(),
@@ -208,11 +211,7 @@ impl Metrics {
             Unit::Seconds,
             self.ack_seconds.clone(),
         );
-        r.register(
-            "open_connections",
-            "Connections that are open",
-            self.connections.clone(),
-        );
+        self.connections.register(r);
         r.register_with_unit(
             "bodies",
             "Bodies of requests in memory",
@@ -309,10 +308,9 @@ impl Metrics {
         self.quarantine_dropped.get_or_create(&label).inc_by(count);
     }
 
-    /// The gauge of open connections of a listener.
-    pub fn connections(&self, listener: &'static str) -> Gauge {
-        let label = ListenerLabel { listener };
-        self.connections.get_or_create(&label).clone()
+    /// What is counted of a listener's connections.
+    pub fn connections(&self, listener: &'static str) -> ConnectionMetrics {
+        self.connections.of(listener)
     }
 
     /// Everything, in Prometheus' text format.

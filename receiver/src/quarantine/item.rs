@@ -1,7 +1,8 @@
 //! One request in quarantine, whole, and how it becomes bytes and back.
 //!
-//! A frame is `length u32 · CRC-32 u32 · payload`, little endian. The payload is `version u8 · id u64
-//! · received u64 · length u8 · reason · length u32 · what was beside the body (bincode) · body`.
+//! A frame is `length u32 · CRC-32 u32 · payload`, little endian. The payload is `kind u8 · id u64
+//! · received u64 · length u8 · reason · length u32 · what was beside the body (bincode) · body`. The kind is 1, or 2
+//! where the request came under TLS.
 
 use std::net::IpAddr;
 
@@ -15,8 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::verify::Reason;
 
-/// Version of the payload.
-const VERSION: u8 = 1;
+/// Kinds of payload: a request that came in clear, and one that came under TLS.
+const CLEAR: u8 = 1;
+const SECURE: u8 = 2;
 /// Length and checksum.
 pub const FRAME_HEAD_BYTES: usize = 8;
 /// Largest frame that is read: the largest body of a source, with its head.
@@ -34,6 +36,8 @@ pub struct Item {
     pub received_at: Timestamp,
     /// Why it was refused.
     pub reason: Reason,
+    /// It came under TLS.
+    pub secure: bool,
     /// The rest of its head.
     pub head: ItemHead,
     /// The body, byte for byte.
@@ -87,7 +91,7 @@ impl Item {
         let at = out.len();
         let reason = self.reason.name().as_bytes();
         out.extend_from_slice(&[0; FRAME_HEAD_BYTES]);
-        out.push(VERSION);
+        out.push(if self.secure { SECURE } else { CLEAR });
         out.extend_from_slice(&self.id.0.to_le_bytes());
         out.extend_from_slice(&self.received_at.millis().to_le_bytes());
         out.push(u8::try_from(reason.len()).unwrap_or(0));
@@ -113,6 +117,7 @@ impl Item {
             id: brief.id,
             received_at: brief.received_at,
             reason: brief.reason,
+            secure: payload.first() == Some(&SECURE),
             head: codec::from_slice(head).ok()?,
             body: payload.slice(body_at..),
         })
@@ -147,8 +152,8 @@ pub struct Brief {
 impl Brief {
     /// Reads the beginning of a payload; the rest comes along.
     pub fn of(payload: &[u8]) -> Option<(Self, &[u8])> {
-        let (version, rest) = payload.split_first()?;
-        if *version != VERSION {
+        let (kind, rest) = payload.split_first()?;
+        if ![CLEAR, SECURE].contains(kind) {
             return None;
         }
         let (id, rest) = rest.split_first_chunk::<8>()?;
@@ -175,6 +180,7 @@ pub mod tests {
             id: QuarantineId(0),
             received_at: Timestamp(at),
             reason: Reason::NoMatch,
+            secure: false,
             head: ItemHead {
                 source: source.into(),
                 peer: "127.0.0.1".parse().unwrap(),
@@ -195,6 +201,7 @@ pub mod tests {
     fn a_frame_reads_back_what_was_written_and_shows_no_header() {
         let mut written = item("gh", "192.0.2.1", 7, b"body\0\xff");
         written.id = QuarantineId(42);
+        written.secure = true;
         let mut frame = Vec::new();
         written.put_frame(&mut frame).unwrap();
         let payload = Bytes::from(frame.split_off(FRAME_HEAD_BYTES));

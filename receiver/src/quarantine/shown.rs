@@ -57,6 +57,7 @@ impl<'i> Judged<'i> {
     fn origin(&self) -> Origin<'_> {
         Origin::of(
             self.item.head.peer,
+            self.item.secure,
             &self.headers,
             self.item.head.authority.as_deref(),
             &self.ingest.trusted_proxies,

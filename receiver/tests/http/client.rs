@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// An answer, read to the end of its connection.
@@ -43,6 +43,18 @@ impl Answer {
     pub fn json(&self) -> serde_json::Value {
         serde_json::from_str(&self.body).unwrap()
     }
+}
+
+/// The same over a connection of the caller's.
+pub async fn exchange_over(
+    stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+    request: &[u8],
+) -> Answer {
+    stream.write_all(request).await.unwrap();
+    let mut answer = Vec::new();
+    // under TLS an end without a farewell is an error, and the answer is there nevertheless
+    let _ = stream.read_to_end(&mut answer).await;
+    Answer::parse(&answer)
 }
 
 /// Sends bytes and reads until the other side closes.
@@ -90,4 +102,13 @@ pub fn github(id: &str, body: &[u8]) -> Vec<u8> {
         ("x-hub-signature-256", &signature),
     ];
     request("POST", "/in/gh", &headers, body)
+}
+
+/// Twilio's signature of a request without a form.
+pub fn twilio_signature(url: &str) -> String {
+    use base64::Engine;
+    let token = super::setup::TWILIO_TOKEN.as_bytes();
+    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(token).unwrap();
+    mac.update(url.as_bytes());
+    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }

@@ -6,7 +6,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::client::{Answer, exchange, github, github_signature, read_to_end, request};
-use super::setup::{Changes, start, start_with};
+use super::setup::{Changes, Running, start, start_with};
+
+/// A delivery on a connection that is kept.
+const KEPT: &[u8] = b"POST /in/open HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx";
+
+/// Connections of senders that were closed for this reason.
+async fn closed(creel: &Running, reason: &str) -> f64 {
+    let line = format!(r#"creel_connections_closed_total{{listener="public",reason="{reason}"}}"#);
+    creel.metric(&line).await
+}
 
 #[tokio::test]
 async fn a_body_over_the_limit_is_413_with_and_without_a_length() {
@@ -109,15 +118,36 @@ async fn an_idle_connection_outlives_the_head_timeout_and_ends_at_its_own() {
     let creel = start_with(Changes {
         config: |config| {
             config.receiver.header_timeout = Duration::from_millis(50);
+            config.receiver.first_byte_timeout = Duration::from_millis(50);
             config.receiver.idle_timeout = Duration::from_millis(400);
         },
         ..Changes::default()
     })
     .await;
     let mut idle = TcpStream::connect(creel.public).await.unwrap();
-    let opened = std::time::Instant::now();
+    idle.write_all(KEPT).await.unwrap();
+    let mut answer = [0; 4096];
+    let read = idle.read(&mut answer).await.unwrap();
+    assert_eq!(Answer::parse(&answer[..read]).status, 200);
+    let answered = std::time::Instant::now();
     assert!(read_to_end(&mut idle).await.is_empty());
-    assert!(opened.elapsed() >= Duration::from_millis(400));
+    assert!(answered.elapsed() >= Duration::from_millis(390));
+    assert_eq!(closed(&creel, "idle").await, 1.0);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_ends_before_an_idle_one_would() {
+    let creel = start_with(Changes {
+        config: |config| config.receiver.first_byte_timeout = Duration::from_millis(200),
+        ..Changes::default()
+    })
+    .await;
+    let mut silent = TcpStream::connect(creel.public).await.unwrap();
+    let opened = std::time::Instant::now();
+    assert!(read_to_end(&mut silent).await.is_empty());
+    assert!(opened.elapsed() >= Duration::from_millis(200));
+    assert_eq!(closed(&creel, "silent").await, 1.0);
     creel.finish().await;
 }
 
@@ -180,13 +210,18 @@ async fn bodies_over_the_memory_of_all_are_503_and_the_memory_comes_back() {
 }
 
 #[tokio::test]
-async fn over_the_limit_of_connections_the_next_one_waits_its_turn() {
+async fn over_the_limit_of_connections_the_next_one_waits_while_all_work() {
     let creel = start_with(Changes {
         config: |config| config.receiver.connections_max = 1,
         ..Changes::default()
     })
     .await;
-    let first = TcpStream::connect(creel.public).await.unwrap();
+    let held = creel.engine.hold_appends();
+    let mut first = TcpStream::connect(creel.public).await.unwrap();
+    first.write_all(KEPT).await.unwrap();
+    while creel.metric(r#"creel_received_total{source="open"}"#).await < 1.0 {
+        tokio::task::yield_now().await;
+    }
     let mut second = TcpStream::connect(creel.public).await.unwrap();
     second
         .write_all(&request("POST", "/in/open", &[], b"x"))
@@ -195,8 +230,44 @@ async fn over_the_limit_of_connections_the_next_one_waits_its_turn() {
     let mut byte = [0; 1];
     let early = tokio::time::timeout(Duration::from_millis(100), second.peek(&mut byte)).await;
     assert!(early.is_err(), "answered beyond the limit");
-    drop(first);
+    drop(held);
     assert_eq!(Answer::parse(&read_to_end(&mut second).await).status, 200);
+    // the first one had its answer, and then gave way
+    assert_eq!(Answer::parse(&read_to_end(&mut first).await).status, 200);
+    assert_eq!(closed(&creel, "gave_way").await, 1.0);
+    creel.finish().await;
+}
+
+#[tokio::test]
+async fn connections_that_fill_the_limit_with_silence_give_way_to_honest_ones() {
+    let creel = start_with(Changes {
+        config: |config| config.receiver.connections_max = 4,
+        ..Changes::default()
+    })
+    .await;
+    let mut slow = Vec::new();
+    for start in [
+        &b""[..],
+        b"POST /in/open HT",
+        b"",
+        b"P",
+        b"",
+        b"POST",
+        b"",
+        b"",
+    ] {
+        let mut stream = TcpStream::connect(creel.public).await.unwrap();
+        // one that gave way already cannot be written to
+        let _ = stream.write_all(start).await;
+        slow.push(stream);
+    }
+    for _ in 0..20 {
+        let honest = exchange(creel.public, &request("POST", "/in/open", &[], b"x")).await;
+        assert_eq!(honest.status, 200);
+    }
+    assert_eq!(creel.deliveries(), 20);
+    assert!(closed(&creel, "gave_way").await >= 1.0);
+    drop(slow);
     creel.finish().await;
 }
 

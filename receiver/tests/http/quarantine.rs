@@ -19,10 +19,10 @@ use creel_common::secret::SecretRef;
 use creel_common::time::{Clock, SystemClock};
 use creel_receiver::LogParts;
 
-use super::client::{exchange, github, github_signature, request};
+use super::client::{exchange, github, github_signature, request, twilio_signature};
 use super::setup::{
-    Changes, GITHUB_SECRET, OPERATE, READ, Running, SLACK_SECRET, TWILIO_TOKEN, WORKER, start,
-    start_in, start_with,
+    Changes, GITHUB_SECRET, OPERATE, READ, Running, SLACK_SECRET, WORKER, start, start_in,
+    start_with,
 };
 
 /// A receiver whose source `gh` has a wrong secret.
@@ -376,15 +376,6 @@ async fn a_token_is_kept_for_its_owner_alone_and_shown_as_its_digest() {
         assert_eq!(mode(path.parent().unwrap()), 0o700);
     }
     creel.finish().await;
-}
-
-/// Twilio's signature of a request without a form.
-fn twilio_signature(url: &str) -> String {
-    use base64::Engine;
-    use hmac::{Hmac, KeyInit, Mac};
-    let mut mac = Hmac::<sha1::Sha1>::new_from_slice(TWILIO_TOKEN.as_bytes()).unwrap();
-    mac.update(url.as_bytes());
-    base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes())
 }
 
 fn slack_signature(time: u64, body: &str) -> String {

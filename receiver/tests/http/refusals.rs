@@ -55,8 +55,14 @@ async fn every_lie_gets_the_same_401() {
 #[tokio::test]
 async fn methods_that_no_sender_uses_are_405() {
     let creel = start().await;
-    for method in ["PUT", "DELETE", "TRACE", "PATCH"] {
+    for method in ["PUT", "DELETE", "TRACE", "PATCH", "CONNECT"] {
         for path in ["/in/gh", "/in/nobody", "/"] {
+            // what CONNECT names is a host
+            let path = if method == "CONNECT" {
+                "a.example:443"
+            } else {
+                path
+            };
             let answer = exchange(creel.public, &request(method, path, &[], b"")).await;
             assert_eq!(answer.status, 405, "{method} {path}");
         }
@@ -122,6 +128,9 @@ async fn malformed_framing_is_400_and_ends_the_connection() {
         format!("{start}content-length: 5, 5\r\n\r\nhello"),
         format!("{start}transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\n"),
         format!("{start}x-a: 1\r\n folded: 2\r\n\r\n"),
+        "POST /in/open HTTP/1.1\nhost: a\ncontent-length: 1\n\nx".to_owned(),
+        format!("{start}x-a: 1\nx-b: 2\r\ncontent-length: 1\r\n\r\nx"),
+        format!("\r\n{start}content-length: 5\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"),
         format!("{start}bad header: 1\r\n\r\n"),
         format!("{start}x: a\0b\r\n\r\n"),
         "POST /in/open HTTP/1.1\rhost: a\r\r".to_owned(),

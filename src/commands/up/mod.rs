@@ -58,6 +58,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let handed = Handed::to_this_process()?;
     let config = global.load()?;
     crate::commands::check::or_fail(&config)?;
+    handed.check(&config)?;
     let run = global.run_dir();
     run.prepare()?;
     // what a run that was killed left behind would lead others astray
@@ -143,8 +144,8 @@ fn shared_arguments(global: &Global, run: &RunDir) -> Vec<std::ffi::OsString> {
 
 /// The receivers workers lease from; our own one by where it is really bound.
 fn receivers(config: &Config, private: SocketAddr) -> Vec<String> {
-    let configured = format!("http://{}", config.receiver.private);
-    let bound = format!("http://{private}");
+    let configured = config.receiver.private_url(config.receiver.private);
+    let bound = config.receiver.private_url(private);
     if config.worker.receivers.is_empty() {
         return vec![bound];
     }
@@ -166,8 +167,8 @@ fn receivers(config: &Config, private: SocketAddr) -> Vec<String> {
 fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) -> String {
     let mut lines = vec![
         paint(BOLD, &format!("creel {}", env!("CARGO_PKG_VERSION"))),
-        format!("  senders     http://{}", at.public),
-        format!("  operators   http://{}", at.private),
+        format!("  senders     {}", config.receiver.local_url(at.public)),
+        format!("  operators   {}", config.receiver.private_url(at.private)),
         format!("  log         {}", config.log.path.display()),
         format!("  run files   {}", run.path().display()),
         format!("  workers     {workers}"),
@@ -178,7 +179,7 @@ fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) ->
             .public_url
             .as_ref()
             .or(config.receiver.public_url.as_ref());
-        let local = format!("http://{}", at.public);
+        let local = config.receiver.local_url(at.public);
         let base = base.unwrap_or(&local);
         lines.push(format!(
             "  {:<18} {base}/in/{}  {}",

@@ -11,6 +11,7 @@ mod clock;
 mod damage;
 mod drain;
 mod full_disk;
+mod http2;
 mod kill;
 mod layer;
 mod leftovers;
@@ -18,6 +19,7 @@ mod power;
 mod quarantine;
 mod refused;
 mod room;
+mod slow;
 mod sync_error;
 mod two_receivers;
 

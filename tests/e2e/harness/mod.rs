@@ -7,9 +7,12 @@
 
 mod api;
 mod body;
+mod certified;
 mod eventually;
+pub mod frames;
 pub mod github;
 mod hand;
+mod honest;
 mod lines;
 mod load;
 mod log_reader;
@@ -27,8 +30,10 @@ mod worker;
 
 pub use api::Api;
 pub use body::Sizes;
+pub use certified::Certified;
 pub use eventually::eventually;
 pub use hand::{Hand, Leased};
+pub use honest::Honest;
 pub use lines::json_lines;
 pub use load::{Load, Tally};
 pub use log_reader::{Exported, export, salvage, verify};

@@ -5,6 +5,7 @@ mod receiver;
 mod route;
 mod secret;
 mod source;
+mod tls;
 mod worker;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use self::receiver::RECEIVER;
 pub use self::route::{DESTINATION, ROUTE};
 pub use self::secret::{SECRET, SOURCE_SECRET, TOKEN};
 pub use self::source::SOURCE;
+pub use self::tls::{PRIVATE_TLS, TLS, WORKER_TLS};
 pub use self::worker::WORKER;
 use super::schema::{Absent, Key, Section, Shape};
 use Absent::{Default, Means, Required};
@@ -55,8 +57,10 @@ const DAY: u64 = 24 * HOUR;
 
 /// What a running receiver takes over from a changed file besides sources and routes: everything else
 /// outside of [`ELSEWHERE`] needs a restart.
-pub const RELOADED: [&str; 4] = [
+pub const RELOADED: [&str; 6] = [
     "receiver.public_url",
+    "receiver.tls",
+    "receiver.private_tls",
     "receiver.tokens",
     "receiver.rate_per_address",
     "receiver.burst_per_address",

@@ -17,7 +17,7 @@ pub static RECEIVER: Section = section(
             "private",
             Shape::Address,
             Default(r#""127.0.0.1:8081""#),
-            "Where workers, operators, the console and metrics connect. Loopback only: it has no TLS.",
+            "Where workers, operators, the console and metrics connect. Without `private_tls` only on loopback.",
         ),
         key(
             "public_url",
@@ -32,10 +32,22 @@ pub static RECEIVER: Section = section(
             "Whose `X-Forwarded-*` headers are believed.",
         ),
         key(
+            "tls",
+            Shape::Section(&TLS),
+            Means("senders connect in clear: something in front speaks TLS"),
+            "TLS on `listen`.",
+        ),
+        key(
+            "private_tls",
+            Shape::Section(&PRIVATE_TLS),
+            Means("in clear, on loopback"),
+            "TLS on `private`, with certificates on both sides.",
+        ),
+        key(
             "connections_max",
             Shape::Count(1, 1_000_000),
             Default("10000"),
-            "Most open connections.",
+            "Most open connections of senders. Beyond, the one that has been slow or idle longest gives way to a new one.",
         ),
         key(
             "connections_per_address_max",
@@ -74,10 +86,16 @@ pub static RECEIVER: Section = section(
             "How many of them may come at once after a pause.",
         ),
         key(
+            "first_byte_timeout",
+            millis(10, HOUR * 1000),
+            Default(r#""10s""#),
+            "A new connection must have begun its first request within this time.",
+        ),
+        key(
             "header_timeout",
             millis(10, 5 * MINUTE * 1000),
             Default(r#""10s""#),
-            "A request's headers must have come within this time.",
+            "A request's headers must have come within this time; so must a TLS handshake.",
         ),
         key(
             "body_timeout",
@@ -89,7 +107,7 @@ pub static RECEIVER: Section = section(
             "idle_timeout",
             millis(10, HOUR * 1000),
             Default(r#""75s""#),
-            "A connection may be idle for this long.",
+            "A connection may be idle between requests for this long.",
         ),
         key(
             "drain_timeout",

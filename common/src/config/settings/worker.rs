@@ -20,6 +20,12 @@ pub static WORKER: Section = section(
             "The token for them.",
         ),
         key(
+            "tls",
+            Shape::Section(&WORKER_TLS),
+            Default("{}"),
+            "Certificates for `https` receivers.",
+        ),
+        key(
             "concurrency",
             Shape::Count(1, 100_000),
             Default("256"),

@@ -42,7 +42,7 @@ destination = "audti"
         report(text),
         "\
 creel.toml has 7 problems
-  creel.toml:3   receiver.private         0.0.0.0:8081 is not on loopback: the private listener has no TLS yet, so tokens and deliveries would cross the network in clear; listen on 127.0.0.1 or [::1]
+  creel.toml:3   receiver.private         0.0.0.0:8081 is not on loopback: without `private_tls` tokens and deliveries would cross the network in clear; listen on 127.0.0.1 or [::1]
   creel.toml:5   log.retention            expected a duration with its unit, such as \"7d\" or \"250ms\", found an integer
   creel.toml:6   log.volumes              unknown key; did you mean `volume`?
   creel.toml:8   sources.github.provider  unknown provider `githb`; did you mean `github`?
@@ -239,10 +239,7 @@ fn listeners_are_checked() {
     let private = |typed: &str| told(&format!("[receiver]\nprivate = \"{typed}\""));
     assert!(private("127.9.9.9:0").is_empty());
     assert!(private("[::1]:8081").is_empty());
-    assert!(
-        private("192.168.0.1:8081")[0]
-            .contains("is not on loopback: the private listener has no TLS yet")
-    );
+    assert!(private("192.168.0.1:8081")[0].contains("is not on loopback: without `private_tls`"));
     assert!(private("[::]:8081")[0].contains("is not on loopback"));
     assert_eq!(
         private("127.0.0.1:8080"),
@@ -256,6 +253,51 @@ fn listeners_are_checked() {
     );
     assert!(told("[receiver]\nlisten = \"127.0.0.1:0\"\nprivate = \"127.0.0.1:0\"").is_empty());
     assert_eq!(told("[receiver]\nlisten = \"0.0.0.0:8081\"").len(), 1);
+}
+
+#[test]
+fn tls_opens_the_private_listener_and_wants_both_sides() {
+    let open = "[receiver]\nprivate = \"0.0.0.0:8081\"\n[receiver.private_tls]\ncert = \"c\"\nkey = \"k\"\n";
+    let slip = told(open);
+    assert!(slip.contains(&"receiver.private_tls.client_ca: is missing".to_owned()));
+    assert!(
+        !slip.iter().any(|line| line.contains("loopback")),
+        "{slip:?}"
+    );
+    let open = format!("{open}client_ca = \"a\"\n");
+    let lonely = told(&open);
+    assert_eq!(lonely.len(), 1);
+    assert!(
+        lonely[0].starts_with("receiver.private_tls: warning: `receiver.private_tls` asks for")
+    );
+    let half = told(&format!("{open}[worker.tls]\ncert = \"w\"\n"));
+    assert_eq!(
+        half,
+        ["worker.tls.key: is missing: `cert` needs its private key"]
+    );
+    let whole = format!("{open}[worker.tls]\ncert = \"w\"\nkey = \"k\"\n");
+    assert!(told(&whole).is_empty());
+    let config = parse(&whole, Path::new("/etc/creel.toml"), &known()).unwrap();
+    let tls = config.receiver.private_tls.as_ref().unwrap();
+    assert_eq!(tls.key, Path::new("/etc/k"));
+    assert_eq!(config.worker.receivers, ["https://127.0.0.1:8081"]);
+    assert_eq!(
+        config.receiver.local_url(config.receiver.listen),
+        "http://127.0.0.1:8080"
+    );
+}
+
+#[test]
+fn a_reload_changes_certificates_and_not_whether_there_is_tls() {
+    let read = |text: &str| parse(text, Path::new("creel.toml"), &known()).unwrap();
+    let clear = read("[receiver]\n");
+    let first = read("[receiver.tls]\ncert = \"a\"\nkey = \"b\"\n");
+    let second = read("[receiver.tls]\ncert = \"c\"\nkey = \"d\"\n");
+    assert!(first.needs_restart(&second).is_empty());
+    for (old, new) in [(&clear, &first), (&first, &clear)] {
+        let told = old.needs_restart(new).to_string();
+        assert!(told.contains("receiver.tls"), "{told}");
+    }
 }
 
 #[test]

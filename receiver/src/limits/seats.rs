@@ -22,7 +22,7 @@ use crate::quiet::{Quiet, Tell};
 const REASON: &str = "connections_per_address";
 
 /// The connections of one listener by address: as many entries as connections are open at most.
-pub struct Crowd {
+pub struct Seats {
     max: usize,
     /// Networks that many senders come through.
     exempt: Vec<IpNet>,
@@ -34,15 +34,15 @@ pub struct Crowd {
 
 /// The place of one connection; given back when dropped.
 #[derive(Debug)]
-pub struct Seat(Option<(Arc<Crowd>, u128)>);
+pub struct Seat(Option<(Arc<Seats>, u128)>);
 
-/// A place for one more connection of that address; none if it has its part. Without a crowd there is
+/// A place for one more connection of that address; none if it has its part. Without a seats there is
 /// always one.
-pub fn enter(crowd: Option<&Arc<Crowd>>, address: IpAddr) -> Option<Seat> {
-    crowd.map_or(Some(Seat(None)), |crowd| crowd.enter(address))
+pub fn enter(seats: Option<&Arc<Seats>>, address: IpAddr) -> Option<Seat> {
+    seats.map_or(Some(Seat(None)), |seats| seats.enter(address))
 }
 
-impl Crowd {
+impl Seats {
     /// At most `max` for each address that is in none of the networks of `exempt`.
     pub fn new(
         max: usize,
@@ -104,15 +104,15 @@ impl Crowd {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        if let Some((crowd, sender)) = self.0.take() {
-            crowd.leave(sender);
+        if let Some((seats, sender)) = self.0.take() {
+            seats.leave(sender);
         }
     }
 }
 
-impl fmt::Debug for Crowd {
+impl fmt::Debug for Seats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut shown = f.debug_struct("Crowd");
+        let mut shown = f.debug_struct("Seats");
         shown.field("max", &self.max).finish_non_exhaustive()
     }
 }
@@ -125,13 +125,13 @@ mod tests {
 
     #[test]
     fn an_address_has_its_part_and_a_proxy_as_many_as_there_are() {
-        let crowd = Crowd::new(
+        let seats = Seats::new(
             2,
             vec!["10.0.0.0/8".parse().unwrap()],
             Arc::new(Metrics::new("0")),
             Arc::new(ManualClock::default()),
         );
-        let seat = |address: &str| enter(Some(&crowd), address.parse().unwrap());
+        let seat = |address: &str| enter(Some(&seats), address.parse().unwrap());
         let (first, second) = (seat("192.0.2.1"), seat("::ffff:192.0.2.1"));
         assert!(first.is_some() && second.is_some());
         assert!(seat("192.0.2.1").is_none());
@@ -143,6 +143,6 @@ mod tests {
         let proxied: Vec<Option<Seat>> = (0..50).map(|_| seat("10.1.2.3")).collect();
         assert!(proxied.iter().all(Option::is_some));
         drop((second, other, again, proxied));
-        assert!(crowd.open.lock().is_empty());
+        assert!(seats.open.lock().is_empty());
     }
 }

@@ -45,7 +45,10 @@ fn quoted(line: &str) -> Vec<&str> {
     line.split('`').skip(1).step_by(2).collect()
 }
 
-/// Tests named in GUARANTEES.md: name and file, the last two quotations of a table's row.
+/// Pages whose tables name tests.
+const OF_TESTS: [&str; 2] = ["docs/GUARANTEES.md", "docs/SECURITY.md"];
+
+/// Tests named in such a page: name and file, the last two quotations of a table's row.
 fn named_tests(text: &str) -> Vec<(String, String)> {
     let rows = prose(text).filter(|line| line.starts_with("| "));
     let named = rows.filter_map(|row| match quoted(row).as_slice() {
@@ -101,15 +104,34 @@ fn broken(page: &Path, target: &str) -> Option<String> {
 }
 
 #[test]
-fn every_test_that_guarantees_name_is_there() {
-    let text = fs::read_to_string(root().join("docs/GUARANTEES.md")).unwrap();
-    let named = named_tests(&text);
-    assert!(named.len() > 50, "only {} were found", named.len());
-    for (name, file) in named {
-        let source = fs::read_to_string(root().join(&file)).unwrap_or_default();
-        let is_there = source.contains(&format!("fn {name}("));
-        assert!(is_there, "no test `{name}` in {file}");
+fn every_test_that_a_page_names_is_there() {
+    for page in OF_TESTS {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        let named = named_tests(&text);
+        assert!(
+            named.len() > 50,
+            "only {} were found in {page}",
+            named.len()
+        );
+        for (name, file) in named {
+            let source = fs::read_to_string(root().join(&file)).unwrap_or_default();
+            let is_there = source.contains(&format!("fn {name}("));
+            assert!(is_there, "{page}: no test `{name}` in {file}");
+        }
     }
+}
+
+#[test]
+fn every_numbered_line_of_security_names_a_test() {
+    let text = fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let rows = prose(&text).filter_map(|line| line.strip_prefix("| "));
+    let numbered = rows.filter(|row| row.starts_with(|c: char| c.is_ascii_digit()));
+    let mut seen = 0;
+    for row in numbered {
+        seen += 1;
+        assert_eq!(named_tests(&format!("| {row}")).len(), 1, "{row}");
+    }
+    assert!(seen > 30, "only {seen} were found");
 }
 
 #[test]

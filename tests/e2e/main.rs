@@ -7,4 +7,5 @@ mod faults;
 mod harness;
 mod scale;
 mod sdks;
+mod security;
 mod trace;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::{Deref, DerefMut};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::{Api, Exit, Process, Role, Site, Strace, eventually};
@@ -32,6 +33,19 @@ impl Receiver {
         receiver
     }
 
+    /// The same with everything logged, in a format (`text`, `json`).
+    pub async fn start_with_log(site: &Site, format: &str) -> Self {
+        let mut command = site.creel(&["receiver"]);
+        command
+            .env("CREEL_LOG", "trace")
+            .args(["--log-format", format]);
+        let mut receiver = Self::bind_as(site, command, false)
+            .await
+            .expect("the receiver starts");
+        receiver.until_ready(site).await;
+        receiver
+    }
+
     /// The same under strace.
     pub async fn start_under(site: &Site, strace: &Strace) -> Self {
         let mut receiver = Self::bind(site, Some(strace))
@@ -43,19 +57,19 @@ impl Receiver {
 
     /// Starts one and waits until it has bound its listeners, or has ended.
     pub async fn bind(site: &Site, strace: Option<&Strace>) -> Result<Self, StartFailed> {
+        let command = match strace {
+            Some(strace) => site.creel_under(strace, &["receiver"]),
+            None => site.creel(&["receiver"]),
+        };
+        Self::bind_as(site, command, strace.is_some()).await
+    }
+
+    async fn bind_as(site: &Site, mut command: Command, traced: bool) -> Result<Self, StartFailed> {
         let addresses = site.config().with_extension("addresses.json");
         let _ = fs::remove_file(&addresses);
-        let subcommand = [
-            "receiver",
-            "--addresses-file",
-            addresses.to_str().expect("UTF-8"),
-        ];
-        let command = match strace {
-            Some(strace) => site.creel_under(strace, &subcommand),
-            None => site.creel(&subcommand),
-        };
+        command.arg("--addresses-file").arg(&addresses);
         let started = Instant::now();
-        let mut process = Process::start("creel receiver", command, strace.is_some()).await;
+        let mut process = Process::start("creel receiver", command, traced).await;
         let found = eventually(
             "the receiver's addresses",
             Duration::from_secs(30),

@@ -95,7 +95,7 @@ fn questions(rng: &mut StdRng, sender: &Sender) -> Vec<Value> {
     let bodies = bodies(rng).into_iter();
     let asked = bodies.map(|body| {
         let number: u64 = rng.random();
-        let fields = match sender.sdk == "twilio" && number % 2 == 0 {
+        let fields = match sender.sdk == "twilio" && number.is_multiple_of(2) {
             true => fields(rng),
             false => Value::Null,
         };

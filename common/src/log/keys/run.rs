@@ -15,7 +15,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::ids::Offset;
@@ -348,6 +348,7 @@ impl RunWriter {
             .write(true)
             .create(true)
             .truncate(true)
+            .mode(0o600)
             .open(path)?;
         Ok(Self {
             out: BufWriter::with_capacity(1 << 18, file),
@@ -466,6 +467,16 @@ mod tests {
             number: 7,
         };
         writer.finish(&path, name, vec![1, 2]).unwrap()
+    }
+
+    #[test]
+    fn a_run_is_its_owners_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let written = run(dir.path(), 1..10);
+        let path = dir.path().join(written.name.text());
+        let mode = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod every_pack;
 mod registry;
 mod schemes;
 mod secrets;
+mod splitting;
 mod twilio;
 
 use std::collections::BTreeMap;

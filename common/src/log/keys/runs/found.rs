@@ -63,7 +63,7 @@ impl Found {
 }
 
 pub(super) fn set_aside(path: &Path, aside: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(aside)?;
+    super::make_private(aside)?;
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     std::fs::rename(path, aside.join(format!("keys-{name}")))?;
     File::open(aside)?.sync_all()

@@ -8,7 +8,9 @@ mod found;
 #[cfg(test)]
 mod tests;
 
+use std::fs::DirBuilder;
 use std::ops::Range;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,6 +65,12 @@ pub struct Stock {
     pub oldest: Option<Timestamp>,
 }
 
+/// Makes a directory, and those above it, for this user only. Fine if it is there.
+fn make_private(directory: &Path) -> std::io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)
+}
+
 impl Runs {
     /// Opens the runs in a directory, made if need be. Of what is damaged, or of an earlier format,
     /// all sound pages are written anew; the file itself goes to `aside`.
@@ -76,7 +84,7 @@ impl Runs {
         lost: &[Gap],
     ) -> Result<Self, RunError> {
         let io = |error| RunError::Io(directory.to_owned(), error);
-        std::fs::create_dir_all(directory).map_err(io)?;
+        make_private(directory).map_err(io)?;
         let found = Found::read(directory)?;
         let mut runs = Self {
             directory: directory.to_owned(),

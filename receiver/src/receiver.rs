@@ -10,6 +10,7 @@ use creel_common::engine::{Engine, EngineError};
 use creel_common::ids::LogId;
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{Intake, Operate, Record, Work};
+use creel_common::schemas::Schemas;
 use creel_common::secret::Secret;
 use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
@@ -173,7 +174,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Resolves all secrets and makes all verifiers.
+    /// Resolves all secrets, makes all verifiers and reads all schemas.
     ///
     /// # Errors
     /// Everything that is wrong, at once, each with its line.
@@ -192,12 +193,15 @@ impl Made {
         };
         let sources = Sources::prepare(config, found, registry, metrics, tallies);
         let sources = kept(sources, &mut problems);
-        let (Some(tokens), Some(secrets), Some(sources)) = (tokens, secrets, sources) else {
+        let schemas = kept(Schemas::read(config), &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources), Some(schemas)) =
+            (tokens, secrets, sources, schemas)
+        else {
             return Err(merged(problems));
         };
         let warnings = [secrets.warnings, tokens.warnings];
         Ok(Self {
-            sources,
+            sources: sources.with_schemas(schemas),
             tokens: tokens.secrets,
             warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),
         })

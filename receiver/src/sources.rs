@@ -9,6 +9,7 @@ use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::SecretUse;
 use creel_common::log::wire::{SecretView, SourceView};
+use creel_common::schemas::Schemas;
 use creel_common::secret::{Secret, Window};
 use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
@@ -70,6 +71,7 @@ pub struct Sources {
     in_order: Vec<Arc<Source>>,
     twins: Vec<Twin>,
     dice: RandomState,
+    schemas: Schemas,
 }
 
 /// Stands in for a source that does not exist, so that guessing names tells nothing: it has the
@@ -127,7 +129,18 @@ impl Sources {
             twins: twins(config, &in_order, registry),
             in_order,
             dice: RandomState::new(),
+            schemas: Schemas::default(),
         })
+    }
+
+    /// The same sources, whose bodies must match these.
+    pub fn with_schemas(self, schemas: Schemas) -> Self {
+        Self { schemas, ..self }
+    }
+
+    /// What bodies must match.
+    pub fn schemas(&self) -> &Schemas {
+        &self.schemas
     }
 
     /// A source by name.

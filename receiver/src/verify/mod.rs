@@ -21,7 +21,6 @@ mod document;
 mod event;
 mod form;
 mod handshake;
-mod json;
 mod key;
 mod mask;
 mod own;
@@ -43,6 +42,8 @@ mod url;
 pub mod vectors;
 mod verifier;
 
+use creel_common::json;
+
 pub use diagnose::{Around, Diagnosis, diagnose};
 pub use document::Problem;
 pub use event::{Idempotency, IdempotencyKey, Item};
@@ -50,7 +51,7 @@ pub use handshake::{Effect, Reply};
 pub use key::{SecretError, SourceKey};
 pub use mask::digest;
 pub use own::{OwnPacksError, PackFile};
-pub use pack::{Ack, Facts, OptionError, OptionSpec, Pack, PackError, Repeats, Retry};
+pub use pack::{Ack, Batches, Facts, OptionError, OptionSpec, Pack, PackError, Repeats, Retry};
 pub use proof::Proof;
 pub use reason::Reason;
 pub use reference::reference;

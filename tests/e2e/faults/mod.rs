@@ -18,6 +18,7 @@ mod power;
 mod quarantine;
 mod refused;
 mod room;
+mod split;
 mod sync_error;
 mod two_receivers;
 

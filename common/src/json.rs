@@ -10,9 +10,13 @@ use serde_json::value::RawValue;
 
 /// A JSON pointer (RFC 6901); empty or `/` is the whole text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pointer(Vec<String>);
+pub struct Pointer(Vec<String>);
 
 impl Pointer {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// That it does not start with `/`, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text == "/" {
             return Ok(Self(Vec::new()));
@@ -30,7 +34,7 @@ impl Pointer {
 
 /// The value at `pointer` as it stands in the text; `None` if it is not there
 /// or the text is not JSON.
-pub(crate) fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
+pub fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let found = Seek(&pointer.0).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -39,7 +43,7 @@ pub(crate) fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
 
 /// The value at `pointer` as text: a string decoded, a number or boolean as
 /// written. `None` for null, arrays and objects.
-pub(crate) fn scalar<'t>(text: &'t [u8], pointer: &Pointer) -> Option<Cow<'t, [u8]>> {
+pub fn scalar<'t>(text: &'t [u8], pointer: &Pointer) -> Option<Cow<'t, [u8]>> {
     let raw = raw(text, pointer)?;
     match raw.as_bytes().first()? {
         b'"' => decode_string(raw),
@@ -59,7 +63,7 @@ fn decode_string(raw: &str) -> Option<Cow<'_, [u8]>> {
 
 /// What a condition compares with: scalars as [`scalar`], arrays and objects as
 /// written but without blanks outside strings.
-pub(crate) fn comparable(text: &[u8], pointer: &Pointer) -> Option<Vec<u8>> {
+pub fn comparable(text: &[u8], pointer: &Pointer) -> Option<Vec<u8>> {
     let raw = raw(text, pointer)?;
     match raw.as_bytes().first()? {
         b'"' => decode_string(raw).map(Cow::into_owned),
@@ -86,11 +90,41 @@ fn compact(raw: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The items of the array at `pointer`, at most `max` of them.
-pub(crate) fn items<'t>(text: &'t [u8], pointer: &Pointer, max: usize) -> Option<Vec<&'t str>> {
+/// The value at `pointer` as text, as [`scalar`]; `None` too if it is empty or longer than `bytes_max`.
+pub fn text(text: &str, pointer: &Pointer, bytes_max: usize) -> Option<String> {
+    let value = scalar(text.as_bytes(), pointer)?;
+    let usable = !value.is_empty() && value.len() <= bytes_max;
+    usable.then(|| String::from_utf8(value.into_owned()).ok())?
+}
+
+/// The items of the array at `pointer`, the first `max` of them.
+pub fn items<'t>(text: &'t [u8], pointer: &Pointer, max: usize) -> Option<Vec<&'t str>> {
     let array = raw(text, pointer)?;
-    let items: Vec<&RawValue> = serde_json::from_str(array).ok()?;
-    Some(items.into_iter().take(max).map(RawValue::get).collect())
+    let mut reader = serde_json::Deserializer::from_str(array);
+    reader.deserialize_seq(First(max)).ok()
+}
+
+/// The first of a sequence; the others are read and not kept.
+struct First(usize);
+
+impl<'t> Visitor<'t> for First {
+    type Value = Vec<&'t str>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'t>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut first = Vec::new();
+        while first.len() < self.0 {
+            match items.next_element::<&RawValue>()? {
+                Some(item) => first.push(item.get()),
+                None => return Ok(first),
+            }
+        }
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(first)
+    }
 }
 
 struct Seek<'p>(&'p [String]);
@@ -185,7 +219,6 @@ impl<'t, 'p> Visitor<'t> for KeyIs<'p> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -219,6 +252,19 @@ mod tests {
         }
         let deep = "[".repeat(100_000);
         assert_eq!(at(&deep, "/0/0/0"), None);
+    }
+
+    #[test]
+    fn the_first_items_are_kept_as_they_stand() {
+        let body = br#"{"a":[ {"b": 1}, "x" ,[ ], 4]}"#;
+        let pointer = Pointer::parse("/a").unwrap();
+        assert_eq!(
+            items(body, &pointer, 3).unwrap(),
+            [r#"{"b": 1}"#, r#""x""#, "[ ]"]
+        );
+        assert_eq!(items(body, &pointer, 9).unwrap().len(), 4);
+        assert_eq!(items(body, &Pointer::parse("/a/0").unwrap(), 9), None);
+        assert_eq!(items(b"[1,2", &Pointer::parse("/").unwrap(), 1), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use creel_common::config::{Config, Known, OptionFacts, ProviderFacts, Source};
+use creel_common::config::{Config, ItemFacts, Known, OptionFacts, ProviderFacts, Source};
 use creel_common::secret::Secret;
 use creel_receiver::verify::{OwnPacksError, Pack, PrepareError, Registry, SourceKey, SourceKeys};
 
@@ -21,6 +21,11 @@ fn of_pack(pack: &std::sync::Arc<Pack>) -> ProviderFacts {
         name: facts.name.clone(),
         needs_secret: matches!(bare, Err(PrepareError::NoSecret { .. })),
         verifies: facts.name != "none",
+        items: facts.batches.as_ref().map(|batches| ItemFacts {
+            path: batches.path.clone(),
+            id: batches.id.clone(),
+            event_type: batches.event_type.clone(),
+        }),
         options: facts
             .options
             .iter()

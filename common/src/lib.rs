@@ -12,11 +12,13 @@ pub mod engine;
 pub mod fuzzing;
 pub mod heavy;
 pub mod ids;
+pub mod json;
 #[cfg(feature = "layer")]
 pub mod layer;
 pub mod log;
 pub mod outcome;
 pub mod retry;
+pub mod schemas;
 pub mod secret;
 #[cfg(any(test, feature = "testkit"))]
 pub mod testkit;

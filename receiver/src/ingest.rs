@@ -207,6 +207,11 @@ impl Ingest {
             accepted,
             body.clone(),
         );
+        sources
+            .schemas()
+            .admit(&delivery)
+            .await
+            .map_err(|mismatch| Stop::refused(Some(source), Refused::Schema(mismatch), true))?;
         let appended = self
             .append(source, delivery)
             .await

@@ -10,6 +10,7 @@ use creel_common::engine::{Engine, EngineError};
 use creel_common::ids::LogId;
 use creel_common::log::local::{LocalLog, Surroundings};
 use creel_common::log::{Intake, Operate, Record, Work};
+use creel_common::schemas::Schemas;
 use creel_common::secret::Secret;
 use creel_common::time::Clock;
 use tokio_util::sync::CancellationToken;
@@ -194,7 +195,7 @@ pub(crate) struct Made {
 }
 
 impl Made {
-    /// Resolves all secrets, reads all certificates and makes all verifiers.
+    /// Resolves all secrets, reads all certificates and schemas, and makes all verifiers.
     ///
     /// # Errors
     /// Everything that is wrong, at once, each with its line.
@@ -226,8 +227,9 @@ impl Made {
         };
         let sources = kept(Sources::prepare(config, found, &common), &mut problems);
         let tls = kept(MadeTls::of(config), &mut problems);
-        let (Some(tokens), Some(secrets), Some(sources), Some(mut tls)) =
-            (tokens, secrets, sources, tls)
+        let schemas = kept(Schemas::read(config), &mut problems);
+        let (Some(tokens), Some(secrets), Some(sources), Some(schemas), Some(mut tls)) =
+            (tokens, secrets, sources, schemas, tls)
         else {
             return Err(merged(problems));
         };
@@ -238,7 +240,7 @@ impl Made {
         let of_tls = std::mem::take(&mut tls.warnings);
         let warnings = [secrets.warnings, tokens.warnings, of_tls];
         Ok(Self {
-            sources,
+            sources: sources.with_schemas(schemas),
             tokens: tokens.secrets,
             tls,
             warnings: warnings.into_iter().filter(|w| !w.is_empty()).collect(),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use creel_common::log::bounds::Bound;
 use creel_common::log::{AppendError, Appended};
+use creel_common::schemas::Mismatch;
 use http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 use http_body_util::Full;
@@ -47,6 +48,9 @@ pub enum Refused {
     /// The body is of none of the source's `content_types`.
     #[error("media type not taken")]
     MediaType,
+    /// The body does not match the schema of a source that refuses what does not.
+    #[error("{0}")]
+    Schema(Mismatch),
     /// The body did not come within `body_timeout`.
     #[error("body too slow")]
     TooSlow,
@@ -95,6 +99,7 @@ impl Refused {
             Self::NotVerified { reason, .. } => reason.name(),
             Self::TooLarge { .. } => "too_large",
             Self::MediaType => "media_type",
+            Self::Schema(_) => "schema",
             Self::TooSlow => "too_slow",
             Self::Malformed => "malformed",
             Self::Address => "address",
@@ -130,6 +135,7 @@ impl Refused {
             Self::Method => (405, r#"{"error":"method not allowed"}"#, None),
             Self::TooLarge { .. } => (413, r#"{"error":"body too large"}"#, None),
             Self::MediaType => (415, r#"{"error":"media type not taken"}"#, None),
+            Self::Schema(_) => (422, r#"{"error":"does not match the schema"}"#, None),
             Self::TooSlow => (408, r#"{"error":"too slow"}"#, None),
             Self::Malformed => (400, r#"{"error":"malformed request"}"#, None),
             Self::Address => (403, r#"{"error":"address not allowed"}"#, None),
@@ -150,6 +156,9 @@ impl Refused {
     pub fn reply(&self, allow: Option<&HeaderValue>, close: bool) -> Reply {
         let (status, text, retry_after) = self.row();
         let mut reply = json(status, Bytes::from_static(text.as_bytes()));
+        if let Self::Schema(mismatch) = self {
+            *reply.body_mut() = Full::new(misses(mismatch));
+        }
         let headers = reply.headers_mut();
         if let (Self::Method, Some(allow)) = (self, allow) {
             headers.insert(ALLOW, allow.clone());
@@ -162,6 +171,12 @@ impl Refused {
         }
         reply
     }
+}
+
+/// A sender that is verified is told the place, in its own body, and not what the schema says there.
+fn misses(mismatch: &Mismatch) -> Bytes {
+    let text = serde_json::json!({ "error": "does not match the schema", "at": mismatch.at });
+    Bytes::from(text.to_string())
 }
 
 /// The answer to a durable delivery: the provider's expected reply, or our own JSON.

@@ -9,6 +9,7 @@ use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::SecretUse;
 use creel_common::log::wire::{SecretView, SourceView};
+use creel_common::schemas::Schemas;
 use creel_common::secret::{Secret, Window};
 use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
@@ -81,6 +82,7 @@ pub struct Sources {
     /// What all requests to sources that do not exist have under way.
     pub strangers: Arc<Account>,
     dice: RandomState,
+    schemas: Schemas,
 }
 
 /// Stands in for a source that does not exist, so that guessing names tells nothing: it has the
@@ -153,7 +155,18 @@ impl Sources {
             strangers: common.accounts.of(NO_SOURCE),
             in_order,
             dice: RandomState::new(),
+            schemas: Schemas::default(),
         })
+    }
+
+    /// The same sources, whose bodies must match these.
+    pub fn with_schemas(self, schemas: Schemas) -> Self {
+        Self { schemas, ..self }
+    }
+
+    /// What bodies must match.
+    pub fn schemas(&self) -> &Schemas {
+        &self.schemas
     }
 
     /// A source by name.

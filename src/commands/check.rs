@@ -166,6 +166,7 @@ fn of_receiver(_: &Config) -> Problems {
 #[cfg(feature = "worker")]
 fn of_worker(config: &Config) -> Problems {
     let mut problems = outcome(config.resolve_worker_token());
+    problems.merge(creel_worker::check(config));
     let kinds = crate::settings::destination_kinds();
     problems.merge(outcome(config.resolve_destination_secrets(kinds, |_| true)));
     problems

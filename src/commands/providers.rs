@@ -165,6 +165,13 @@ fn facts_text(facts: &Facts) -> String {
         (!facts.id.is_empty()).then(|| facts.id.join(", else ")),
     );
     add("unique id", Some(yes(facts.id_unique).into()));
+    add(
+        "several at once",
+        facts.batches.as_ref().map(|batches| match &batches.id {
+            Some(id) => format!("in {}, each with its id in {id}", batches.path),
+            None => format!("in {}", batches.path),
+        }),
+    );
     for when in &facts.handshakes {
         add("handshake", Some(when.clone()));
     }

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use creel_common::attempt::{ERROR_BYTES_MAX, RESPONSE_BYTES_MAX};
+use creel_common::attempt::{ERROR_BYTES_MAX, RESPONSE_BYTES_MAX, Report};
 use creel_common::outcome::Outcome;
 use creel_common::time::Clock;
 use futures_util::FutureExt;
@@ -64,12 +64,17 @@ async fn attempt(
         let report = &mut result.report;
         report.started_at = started_at;
         report.duration_ms = u32::try_from(took.as_millis()).unwrap_or(u32::MAX);
-        report.response.truncate(RESPONSE_BYTES_MAX);
-        if let Some(error) = &mut report.error {
-            truncate(error, ERROR_BYTES_MAX);
-        }
+        cut(report);
     }
     Some(results)
+}
+
+/// Cuts what is kept of a try to its bounds.
+pub(crate) fn cut(report: &mut Report) {
+    report.response.truncate(RESPONSE_BYTES_MAX);
+    if let Some(error) = &mut report.error {
+        truncate(error, ERROR_BYTES_MAX);
+    }
 }
 
 fn truncate(text: &mut String, bytes_max: usize) {

@@ -17,8 +17,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::call;
-use crate::destinations::{Attempted, Destination, Item};
+use crate::destinations::{Destination, Item};
 use crate::hold::{Done, Held};
+use crate::pipeline::Stages;
 use crate::room::{Portion, Room};
 use crate::slots::LaneSlots;
 use crate::tally::Tally;
@@ -42,6 +43,7 @@ pub(crate) struct Lane {
     pub(crate) route: Arc<str>,
     pub(crate) timeout: Duration,
     pub(crate) opened: Arc<Opened>,
+    pub(crate) stages: Stages,
     pub(crate) slots: LaneSlots,
     pub(crate) room: Arc<Room>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -109,34 +111,27 @@ impl Lane {
 
     async fn deliver(&self, batch: Batch) {
         let (log, held, portion) = (batch.log, batch.held, batch.portion);
-        let (mut items, unreadable) = self.decode(log, &batch.items);
+        let (items, unreadable) = self.decode(log, &batch.items);
         let results = tokio::select! {
             biased;
             () = self.stop.now.cancelled() => None,
-            results = self.call(&mut items) => Some(results),
+            results = self.attempt(items, &held) => Some(results),
         };
         let Some(results) = results else {
             return self.release(log, &batch.items, &held, portion);
         };
         let mut settled = unreadable;
-        settled.reserve(items.len());
-        for (item, result) in items.iter().zip(results) {
-            call::log(item, &result);
+        settled.reserve(results.len());
+        for (item, result) in results {
+            call::log(&item, &result);
             self.tally.attempted(&result.outcome);
             settled.push(Settled {
-                offset: item.id.offset,
+                offset: item.id.delivery.offset,
                 outcome: result.outcome,
                 report: result.report,
             });
         }
         held.report(Done { settled, portion });
-    }
-
-    async fn call(&self, items: &mut [Item]) -> Vec<Attempted> {
-        if items.is_empty() {
-            return Vec::new();
-        }
-        call::call(&*self.opened.destination, items, self.timeout, &*self.clock).await
     }
 
     /// The deliveries, and what to say of records that cannot be read: a newer worker may.
@@ -150,7 +145,7 @@ impl Lane {
             };
             match codec::decode(&one.record) {
                 Ok(delivery) => items.push(Item {
-                    id,
+                    id: id.into(),
                     route: Arc::clone(&self.route),
                     attempt: one.attempt,
                     generation: one.generation,

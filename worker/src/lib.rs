@@ -19,10 +19,13 @@ mod drain;
 mod hold;
 mod lane;
 mod pause;
+mod pipeline;
 mod room;
 mod slots;
+mod split;
 mod tally;
 mod worker;
 
+pub use pipeline::check;
 pub use tally::Counts;
 pub use worker::{Destinations, Settings, SetupError, Worker};

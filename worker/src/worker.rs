@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use creel_common::config::{Config, Route};
+use creel_common::config::{Config, Problems, Route};
 use creel_common::log::Work;
+use creel_common::schemas::Schemas;
 use creel_common::time::Clock;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use crate::destinations::{self, Destination, OpenError, Opening};
 use crate::drain::Drain;
 use crate::lane::{Lane, Opened, Stop};
+use crate::pipeline::Stages;
 use crate::room::Room;
 use crate::slots::Slots;
 use crate::tally::{Counts, Tally};
@@ -54,6 +56,12 @@ pub enum SetupError {
     /// A destination cannot be opened.
     #[error("destination `{0}`: {1}")]
     Destination(String, #[source] OpenError),
+    /// A source's JSON Schemas cannot be read.
+    #[error("{0}")]
+    Schemas(Problems),
+    /// A route's deliveries cannot be split.
+    #[error("route `{0}`: {1}")]
+    Split(String, String),
 }
 
 /// Leases deliveries from receivers and loads them into destinations.
@@ -77,6 +85,7 @@ struct Build {
     tasks: TaskTracker,
     stop: Stop,
     opened: HashMap<String, Arc<Opened>>,
+    schemas: Schemas,
 }
 
 impl Worker {
@@ -85,7 +94,7 @@ impl Worker {
     /// Opens the destinations of its routes: secrets are read now.
     ///
     /// # Errors
-    /// [`SetupError`] says which route or destination is wrong.
+    /// [`SetupError`] says which route, destination or schema is wrong.
     pub fn new(
         receivers: Vec<Arc<dyn Work>>,
         config: &Config,
@@ -93,6 +102,7 @@ impl Worker {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SetupError> {
         let routes = chosen(&config.routes, &settings.routes)?;
+        let schemas = Schemas::read(config).map_err(SetupError::Schemas)?;
         let name = file_name(&settings.name);
         let unique = format!(
             "{name}-{}-{:08x}",
@@ -106,11 +116,12 @@ impl Worker {
                 open.insert(route.destination.clone(), destination);
             }
         }
-        Self::over(receivers, &routes, &open, settings, clock, &unique)
+        let surroundings = (clock, unique.as_str(), schemas);
+        Self::build(receivers, &routes, &open, settings, surroundings)
     }
 
     /// A worker over destinations that are open already; those of all `routes` must be among them.
-    /// `unique` is a name that no other worker process ever has.
+    /// `unique` is a name that no other worker process ever has. No body is checked by a schema.
     ///
     /// # Errors
     /// [`SetupError::Destination`] names one that is missing.
@@ -121,6 +132,17 @@ impl Worker {
         settings: &Settings,
         clock: Arc<dyn Clock>,
         unique: &str,
+    ) -> Result<Self, SetupError> {
+        let surroundings = (clock, unique, Schemas::default());
+        Self::build(receivers, routes, destinations, settings, surroundings)
+    }
+
+    fn build(
+        receivers: Vec<Arc<dyn Work>>,
+        routes: &[Route],
+        destinations: &Destinations,
+        settings: &Settings,
+        (clock, unique, schemas): (Arc<dyn Clock>, &str, Schemas),
     ) -> Result<Self, SetupError> {
         let lanes = (routes.len() * receivers.len()).max(1);
         let slots = Slots::new(settings.concurrency, lanes);
@@ -138,6 +160,7 @@ impl Worker {
             tasks: TaskTracker::new(),
             stop: Stop::default(),
             opened: opened(destinations),
+            schemas,
         };
         let drains = receivers
             .into_iter()
@@ -208,11 +231,14 @@ impl Build {
                 .get(&route.destination)
                 .cloned()
                 .ok_or_else(|| SetupError::Destination(route.destination.clone(), missing()))?;
+            let stages = Stages::of(route, &self.schemas)
+                .map_err(|why| SetupError::Split(route.name.clone(), why))?;
             let items = items_max(&opened, slots, route);
             lanes.push(Lane {
                 route: route.name.as_str().into(),
                 timeout: route.timeout,
                 opened,
+                stages,
                 slots: slots.lane(),
                 room: Room::new(items, lane_bytes, Arc::clone(&freed)),
                 clock: Arc::clone(&self.clock),

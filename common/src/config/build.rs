@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::check::route_name;
+use super::known::Known;
 use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
     Breaker, ClientTls, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role,
-    Route, Source, Start, Tls, Token, Worker, fixed, keys, rates,
+    Route, Source, Start, Tls, Token, Worker, body_schema, fixed, keys, rates, split,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -17,7 +18,14 @@ use crate::secret::SecretRef;
 const BALLAST_BYTES: u64 = 64 << 20;
 
 /// The whole configuration. Only for a file in which no error was found.
-pub fn build(file: &Fields, path: &Path, origin: Origin, warnings: Problems) -> Config {
+pub fn build(
+    file: &Fields,
+    path: &Path,
+    known: &Known,
+    origin: Origin,
+    warnings: Problems,
+) -> Config {
+    let sources = file.get("sources");
     let receiver = receiver(&file.get("receiver"), &file.get("log"));
     Config {
         path: path.to_owned(),
@@ -34,7 +42,7 @@ pub fn build(file: &Fields, path: &Path, origin: Origin, warnings: Problems) -> 
         routes: file
             .get::<Vec<Fields>>("routes")
             .iter()
-            .map(route)
+            .map(|fields| route(fields, &sources, known))
             .collect(),
         receiver,
         fixed: fixed::Fixed::of(file),
@@ -206,6 +214,7 @@ fn source(name: &str, fields: &Fields, directory: &Path) -> Source {
         quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),
+        schema: body_schema::build(fields, directory),
     }
 }
 
@@ -217,16 +226,19 @@ fn destination(name: &str, fields: &Fields) -> Destination {
     }
 }
 
-fn route(fields: &Fields) -> Route {
+fn route(fields: &Fields, sources: &BTreeMap<String, Fields>, known: &Known) -> Route {
     let start: Option<String> = fields.opt("start");
+    let matched: Fields = fields.get("match");
+    let mut events: Vec<String> = matched.opt("event").unwrap_or_default();
+    let split = split::build(fields, events.clone(), sources, known);
+    if split.is_some() {
+        events.clear();
+    }
     Route {
         name: route_name(fields).expect("a route without problems has a source and a destination"),
         source: fields.get("source"),
         destination: fields.get("destination"),
-        events: fields
-            .get::<Fields>("match")
-            .opt("event")
-            .unwrap_or_default(),
+        events,
         retry: retry(&fields.get("retry")),
         open_max: fields.get("open_max"),
         rate: fields.opt("rate"),
@@ -236,6 +248,7 @@ fn route(fields: &Fields) -> Route {
             _ => Start::Now,
         }),
         timeout: fields.get("timeout"),
+        split,
     }
 }
 

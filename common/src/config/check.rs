@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use super::body_schema;
 use super::build;
 use super::keys;
 use super::known::{Known, ProviderFacts};
@@ -13,6 +14,7 @@ use super::problems::{About, Finding};
 use super::rates;
 use super::raw::Fields;
 use super::schema::{NAME_MAX, is_name};
+use super::split;
 use super::suggest::{hint, nearest, quoted, what_there_is};
 use super::units::{show_duration, show_size};
 
@@ -272,6 +274,7 @@ impl Check<'_> {
             let both = [&rates::OF_SOURCE, &rates::PER_ADDRESS];
             self.findings
                 .extend(rates::check(source, &both, self.places));
+            self.findings.extend(body_schema::check(source));
         }
         self.sources = sources;
     }
@@ -406,6 +409,8 @@ impl Check<'_> {
             self.leads_to(route, "destination");
             self.retry(route);
             self.breaker(route);
+            self.findings
+                .extend(split::check(route, &self.sources, self.known));
         }
         self.routes = routes;
     }

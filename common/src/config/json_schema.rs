@@ -113,6 +113,9 @@ impl Writer<'_> {
                 json!({ "type": "object", "additionalProperties": self.shape(Shape::Text) })
             }
             Shape::Section(section) | Shape::Secret(section) => self.section(section),
+            Shape::Switch(section) => {
+                json!({ "anyOf": [{ "type": "boolean" }, self.section(section)] })
+            }
             Shape::Named(section) => json!({
                 "type": "object",
                 "propertyNames": self.shape(Shape::Name),

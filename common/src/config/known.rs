@@ -22,8 +22,21 @@ pub struct ProviderFacts {
     pub needs_secret: bool,
     /// Whether it verifies at all; `none` does not, and is warned about.
     pub verifies: bool,
+    /// Where the items are, if it sends several in one delivery.
+    pub items: Option<ItemFacts>,
     /// The settings it takes. None at all means that it takes none.
     pub options: Vec<OptionFacts>,
+}
+
+/// Where the items of a delivery are that carries several: JSON pointers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemFacts {
+    /// The array in the body.
+    pub path: String,
+    /// An item's own id, in the item.
+    pub id: Option<String>,
+    /// An item's event type, in the item.
+    pub event_type: Option<String>,
 }
 
 /// One setting of a provider pack.

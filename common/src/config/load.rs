@@ -50,7 +50,7 @@ pub fn parse(text: &str, path: &Path, known: &Known) -> Result<Config, Problems>
     if problems.has_errors() {
         return Err(problems);
     }
-    Ok(build::build(&file, path, origin, problems))
+    Ok(build::build(&file, path, known, origin, problems))
 }
 
 /// The directory of own provider packs that a file names, whatever else is wrong with it: what

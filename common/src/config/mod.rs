@@ -4,6 +4,7 @@
 //! single value can show is found after that (`check`), and every problem is reported at
 //! once, each with its line. Only what passed is turned into the types that stand here.
 
+mod body_schema;
 mod build;
 mod check;
 mod excerpts;
@@ -22,6 +23,7 @@ mod scalar;
 mod schema;
 mod secrets;
 mod settings;
+mod split;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -37,11 +39,14 @@ use ipnet::IpNet;
 use crate::retry::RetryPolicy;
 use crate::secret::{SecretRef, Window};
 
+pub use body_schema::{BodySchema, OnMismatch};
 pub use json_schema::schema;
-pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
+pub use known::{DestinationKinds, ItemFacts, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse, providers_directory};
+pub(crate) use places::join;
 pub use problems::{Origin, Problem, Problems, Severity};
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken, open_to_others};
+pub use split::{Otherwise, Split};
 pub use suggest::hint;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -311,6 +316,8 @@ pub struct Source {
     pub dedupe_window: Duration,
     /// A pipeline that names the idempotency key, where the pack has none.
     pub idempotency_key: Option<String>,
+    /// JSON Schemas that its bodies must match.
+    pub schema: Option<BodySchema>,
 }
 
 /// One of a source's secrets.
@@ -344,7 +351,7 @@ pub struct Route {
     pub source: String,
     /// To where.
     pub destination: String,
-    /// Only these event types; empty means all.
+    /// Only these event types; empty means all. With `split`, items are chosen instead of deliveries.
     pub events: Vec<String>,
     /// How it retries.
     pub retry: RetryPolicy,
@@ -358,6 +365,8 @@ pub struct Route {
     pub start: Option<Start>,
     /// One try may take this long. Default 30 s.
     pub timeout: Duration,
+    /// A delivery that carries several items is sent item by item.
+    pub split: Option<Split>,
 }
 
 /// Where a new route starts.

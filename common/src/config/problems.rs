@@ -215,13 +215,17 @@ impl Problems {
         self.problems.iter().filter(of_it).count()
     }
 
-    /// Adds the problems of another look at the same file.
+    /// Adds the problems of another look at the same file; what both have found is told once.
     pub fn merge(&mut self, other: Self) {
         if self.problems.is_empty() {
             *self = other;
             return;
         }
-        self.problems.extend(other.problems);
+        for problem in other.problems {
+            if !self.problems.contains(&problem) {
+                self.problems.push(problem);
+            }
+        }
         self.problems
             .sort_by_key(|p| p.span.as_ref().map(|span| span.start));
     }

@@ -140,8 +140,14 @@ impl Reader<'_> {
 
     fn value(&mut self, path: &str, value: &DeValue<'_>, shape: Shape) -> Option<Value> {
         match (shape, value) {
-            (Shape::Section(section) | Shape::Secret(section), DeValue::Table(table)) => {
-                Some(Value::Section(self.section(path, table, section)))
+            (
+                Shape::Section(section) | Shape::Switch(section) | Shape::Secret(section),
+                DeValue::Table(table),
+            ) => Some(Value::Section(self.section(path, table, section))),
+            (Shape::Switch(_), DeValue::Boolean(false)) => None,
+            (Shape::Switch(section), DeValue::Boolean(true)) => {
+                let none = DeTable::default();
+                Some(Value::Section(self.section(path, &none, section)))
             }
             (Shape::Named(section), DeValue::Table(table)) => {
                 Some(Value::Named(self.named(path, table, section)))

@@ -243,6 +243,7 @@ fn wanted(shape: Shape) -> &'static str {
         Shape::OneOrMore(..) => "an array",
         Shape::Texts => "a table of strings",
         Shape::Section(_) | Shape::Named(_) => "a table",
+        Shape::Switch(_) => "true, false or a table",
         Shape::Secret(_) => "{ env = \"NAME\" } or { file = \"PATH\" }",
     }
 }

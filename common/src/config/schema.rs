@@ -87,6 +87,8 @@ pub enum Shape {
     Texts,
     /// A table with these keys.
     Section(&'static Section),
+    /// The same; `true` is an empty one, and `false` is as if it were left out.
+    Switch(&'static Section),
     /// `{ env = … }` or `{ file = … }`, perhaps with more keys: never the secret itself.
     Secret(&'static Section),
     /// A table of names, each with such a section.

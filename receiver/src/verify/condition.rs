@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use http::Method;
 
-use super::json;
 use super::pipeline::{self, Locator, Params};
 use super::request::View;
 use crate::tag;
+use creel_common::json;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Condition {

@@ -4,11 +4,11 @@
 use sha2::{Digest, Sha256};
 
 use super::check::Proof;
-use super::json;
 use super::pipeline::Pipeline;
 use super::reason::Reason;
 use super::request::View;
 use super::scheme::Event;
+use creel_common::json;
 
 /// Longer ids and types are taken for none.
 const TEXT_BYTES_MAX: usize = 1024;
@@ -82,9 +82,7 @@ fn first_items(event: &Event, body: &[u8], max: usize) -> Vec<Item> {
         return Vec::new();
     };
     let field = |item: &str, pointer: &Option<json::Pointer>| {
-        let value = json::scalar(item.as_bytes(), pointer.as_ref()?)?;
-        let text = String::from_utf8(value.into_owned()).ok()?;
-        (!text.is_empty() && text.len() <= TEXT_BYTES_MAX).then_some(text)
+        json::text(item, pointer.as_ref()?, TEXT_BYTES_MAX)
     };
     json::items(body, batch, max)
         .unwrap_or_default()

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 
 use super::algorithm::Algorithm;
 use super::clock::Tolerance;
-use super::json::{self, Pointer};
 use super::reason::Reason;
 use crate::tag::same;
+use creel_common::json::{self, Pointer};
 
 /// As tokens call them; case counts.
 pub(crate) const ALGORITHMS: &[(&str, Algorithm)] = &[

@@ -25,7 +25,6 @@ mod form;
 pub(crate) mod fuzzing;
 mod handshake;
 mod hooks;
-mod json;
 mod jwks;
 mod jwt;
 mod key;
@@ -51,6 +50,8 @@ mod url;
 pub mod vectors;
 mod verifier;
 
+use creel_common::json;
+
 pub use diagnose::{Around, Diagnosis, diagnose};
 pub use document::Problem;
 pub use event::{Idempotency, IdempotencyKey, Item};
@@ -59,7 +60,7 @@ pub use key::{SecretError, SourceKey};
 pub use keyring::{Fetched, KeyKind, Keyring, Wanted};
 pub use mask::digest;
 pub use own::{OwnPacksError, PackFile};
-pub use pack::{Ack, Facts, OptionError, OptionSpec, Pack, PackError, Repeats, Retry};
+pub use pack::{Ack, Batches, Facts, OptionError, OptionSpec, Pack, PackError, Repeats, Retry};
 pub use proof::Proof;
 pub use reason::Reason;
 pub use reference::reference;

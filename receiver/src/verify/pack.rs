@@ -93,6 +93,17 @@ pub enum Repeats {
     Unknown,
 }
 
+/// Where the events of a request that carries several stand, as JSON pointers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Batches {
+    /// The array in the body; `/` is all of it.
+    pub path: String,
+    /// An event's own id, in it.
+    pub id: Option<String>,
+    /// An event's own type, in it.
+    pub event_type: Option<String>,
+}
+
 /// What is known about a sender besides its scheme.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
@@ -115,6 +126,8 @@ pub struct Facts {
     /// Where the sender's id stands; the first that is there counts.
     pub id: Vec<String>,
     pub repeats: Repeats,
+    /// Where the events are, if it sends several at once.
+    pub batches: Option<Batches>,
     /// The largest body the sender is known to send, in bytes.
     pub body_max: Option<u64>,
     /// Whether a valid signature says anything about the body.
@@ -427,6 +440,7 @@ fn facts(name: &str, fields: &Fields<'_>, scheme: &Scheme, options: Vec<OptionSp
         handshakes: fields.tables("handshake").iter().map(conditions).collect(),
         id: ids(fields),
         repeats: repeats(scheme, &options),
+        batches: batches(fields),
         body_max: fields.one("body_max", size),
         body_authenticated: body_authenticated(fields, scheme),
         id_unique: scheme.event.id_unique,
@@ -501,6 +515,16 @@ fn ids(fields: &Fields<'_>) -> Vec<String> {
     let event = fields.table("event");
     let texts = event.map(|event| event.each("id", |text| Ok(text.to_owned())));
     texts.unwrap_or_default()
+}
+
+fn batches(fields: &Fields<'_>) -> Option<Batches> {
+    let event = fields.table("event")?;
+    let text = |key| event.text(key).map(str::to_owned);
+    Some(Batches {
+        path: text("batch")?,
+        id: text("item_id"),
+        event_type: text("item_type"),
+    })
 }
 
 /// The answer, and within which time. A table that gives but a time wants creel's own answer.

@@ -14,9 +14,9 @@ use http::header::AUTHORIZATION;
 
 use super::clock::{self, Clock};
 use super::document::unknown;
-use super::json::{self, Pointer};
 use super::reason::Reason;
 use super::request::View;
+use creel_common::json::{self, Pointer};
 
 /// More signatures than this in one request are refused.
 pub(crate) const VALUES_MAX: usize = 32;

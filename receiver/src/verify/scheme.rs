@@ -7,13 +7,13 @@ use super::algorithm::Algorithm;
 use super::clock::Tolerance;
 use super::condition::Condition;
 use super::hooks;
-use super::json::Pointer;
 use super::jwt;
 use super::key::KeyFormat;
 use super::pin::Pin;
 use super::pipeline::{Locator, Pipeline};
 use super::template::{Asks, Template};
 use super::url::Variants;
+use creel_common::json::Pointer;
 
 #[derive(Debug, Clone)]
 pub(crate) struct Scheme {

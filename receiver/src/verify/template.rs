@@ -12,10 +12,10 @@ use super::algorithm::{Algorithm, Mac};
 use super::document::unknown;
 use super::form;
 use super::hooks::{self, Message};
-use super::json::{self, Pointer};
 use super::pipeline::{self, Locator, Params, Pipeline, Role, VALUE_BYTES_MAX};
 use super::reason::Reason;
 use super::request::View;
+use creel_common::json::{self, Pointer};
 
 #[derive(Debug, Clone)]
 pub(crate) struct Template(Vec<Part>);

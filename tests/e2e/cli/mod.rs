@@ -9,6 +9,8 @@ mod offline;
 mod quarantine;
 mod reload;
 mod routes;
+#[cfg(feature = "schema")]
+mod schema;
 mod send;
 mod shows;
 mod tls;

@@ -20,6 +20,7 @@ mod quarantine;
 mod refused;
 mod room;
 mod slow;
+mod split;
 mod sync_error;
 mod two_receivers;
 

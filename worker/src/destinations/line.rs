@@ -38,8 +38,11 @@ impl Serialize for Line<'_> {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let Self(item) = self;
         let (envelope, head) = (&item.delivery.envelope, &item.delivery.head);
-        let mut line = to.serialize_struct("Line", 12)?;
+        let mut line = to.serialize_struct("Line", 13)?;
         line.serialize_field("id", &Shown(item.id))?;
+        if let Some(part) = item.id.part {
+            line.serialize_field("item", &Shown(part))?;
+        }
         line.serialize_field("source", &envelope.source)?;
         line.serialize_field("route", &*item.route)?;
         line.serialize_field("event_type", &envelope.event_type)?;
@@ -99,13 +102,15 @@ mod tests {
     use creel_common::time::Timestamp;
 
     use super::*;
+    use crate::destinations::Part;
 
     fn item(body: &'static [u8]) -> Item {
         Item {
             id: DeliveryId {
                 log: LogId::from_bits(1),
                 offset: 7,
-            },
+            }
+            .into(),
             route: Arc::from("github-archive"),
             attempt: 2,
             generation: 1,
@@ -153,6 +158,16 @@ mod tests {
                 "\n"
             )
         );
+    }
+
+    #[test]
+    fn the_line_of_an_item_has_its_own_id_and_its_place() {
+        let mut part = item(b"{}");
+        part.id.part = Some(Part { number: 3, of: 5 });
+        let mut out = Vec::new();
+        append(&mut out, &part);
+        let begins = br#"{"id":"0000000000000001-7-3","item":"3/5","source":"github""#;
+        assert!(out.starts_with(begins));
     }
 
     #[test]

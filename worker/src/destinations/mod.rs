@@ -5,6 +5,7 @@
 
 pub mod file;
 pub mod http;
+mod id;
 mod line;
 mod settings;
 pub mod stdout;
@@ -17,18 +18,18 @@ use async_trait::async_trait;
 use creel_common::attempt::Report;
 use creel_common::config::{DestinationKinds, hint};
 use creel_common::delivery::Delivery;
-use creel_common::ids::DeliveryId;
 use creel_common::outcome::Outcome;
 use creel_common::secret::SecretError;
 use creel_common::time::{Clock, Timestamp};
 
+pub use id::{ItemId, Part};
 pub use settings::Problem;
 
-/// One delivery on its way into a destination.
+/// One delivery on its way into a destination, or one item of a delivery that is split.
 #[derive(Debug, Clone)]
 pub struct Item {
-    /// Its id; a destination that can deduplicate does so by this and `generation`.
-    pub id: DeliveryId,
+    /// Its id; a destination that can deduplicate does so by this, all of it, and `generation`.
+    pub id: ItemId,
     /// The route that it travels on.
     pub route: Arc<str>,
     /// Which try this is, from 1.
@@ -38,7 +39,7 @@ pub struct Item {
     pub generation: u32,
     /// When this try began.
     pub started_at: Timestamp,
-    /// What was received, byte for byte.
+    /// What was received, byte for byte; of an item the part that is its own.
     pub delivery: Delivery,
 }
 

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use creel_common::config::Route;
 use creel_common::log::Work;
 use creel_common::outcome::Outcome;
 use creel_common::time::SystemClock;
@@ -105,13 +106,13 @@ impl Destination for Gate {
 }
 
 /// A worker that runs, and how to stop it.
-struct Running {
+pub struct Running {
     shutdown: CancellationToken,
     task: JoinHandle<Counts>,
 }
 
 impl Running {
-    async fn stop(self) -> Counts {
+    pub async fn stop(self) -> Counts {
         self.shutdown.cancel();
         tokio::time::timeout(Duration::from_secs(30), self.task)
             .await
@@ -120,7 +121,7 @@ impl Running {
     }
 }
 
-fn settings() -> Settings {
+pub fn settings() -> Settings {
     Settings {
         name: "test".into(),
         concurrency: 16,
@@ -143,16 +144,18 @@ fn start(
         route.timeout = timeout;
         routes.push(route);
     }
+    start_routes(receivers, &routes, &destinations, settings)
+}
+
+/// The same with routes that are made already.
+pub fn start_routes(
+    receivers: Vec<Arc<dyn Work>>,
+    routes: &[Route],
+    destinations: &Destinations,
+    settings: &Settings,
+) -> Running {
     let clock = Arc::new(SystemClock::default());
-    let worker = Worker::over(
-        receivers,
-        &routes,
-        &destinations,
-        settings,
-        clock,
-        &unique(),
-    )
-    .unwrap();
+    let worker = Worker::over(receivers, routes, destinations, settings, clock, &unique()).unwrap();
     let shutdown = CancellationToken::new();
     Running {
         task: tokio::spawn(worker.run(shutdown.clone())),
@@ -278,7 +281,10 @@ async fn a_panic_fails_only_the_delivery_that_causes_it() {
     log.add("a", 1, 10);
     let panics = Scripted {
         does: |batch: &[Item]| {
-            assert!(batch.iter().all(|item| item.id.offset != 7), "poison");
+            assert!(
+                batch.iter().all(|item| item.id.delivery.offset != 7),
+                "poison"
+            );
             vec![Attempted::delivered(); batch.len()]
         },
         batch_max: 100,
@@ -489,7 +495,7 @@ async fn deliveries_reach_a_batching_destination_in_order() {
         does: move |batch: &[Item]| {
             into.lock()
                 .unwrap()
-                .extend(batch.iter().map(|item| item.id.offset));
+                .extend(batch.iter().map(|item| item.id.delivery.offset));
             vec![Attempted::delivered(); batch.len()]
         },
         batch_max: 64,

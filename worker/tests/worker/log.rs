@@ -33,15 +33,15 @@ impl Observer for Attempts {
     }
 }
 
-struct Setup {
-    log: Arc<LocalLog>,
+pub struct Setup {
+    pub log: Arc<LocalLog>,
     config: Config,
     attempts: Attempts,
     _dir: TempDir,
-    out: std::path::PathBuf,
+    pub out: std::path::PathBuf,
 }
 
-fn setup(more: &str) -> Setup {
+pub fn setup(more: &str) -> Setup {
     let dir = TempDir::new().unwrap();
     let text = format!(
         "[log]\nengine = \"memory\"\nreserve = \"0B\"\n\
@@ -71,7 +71,7 @@ fn setup(more: &str) -> Setup {
 }
 
 impl Setup {
-    fn worker(&self) -> Worker {
+    pub fn worker(&self) -> Worker {
         let settings = Settings {
             name: "test".into(),
             concurrency: 32,
@@ -83,14 +83,14 @@ impl Setup {
         Worker::new(receivers, &self.config, &settings, clock).unwrap()
     }
 
-    async fn until_attempts(&self, count: usize) {
+    pub async fn until_attempts(&self, count: usize) {
         let mut attempts = self.attempts.0.subscribe();
         let waiting = attempts.wait_for(|so_far| *so_far >= count);
         let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
         waited.expect("it never came to that").unwrap();
     }
 
-    async fn append(&self, bodies: impl Iterator<Item = String>) -> BTreeSet<String> {
+    pub async fn append(&self, bodies: impl Iterator<Item = String>) -> BTreeSet<String> {
         let mut ids = BTreeSet::new();
         for body in bodies {
             let appended = self.log.append(delivery(body)).await.unwrap();

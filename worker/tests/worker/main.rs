@@ -11,5 +11,8 @@ mod lines;
 mod log;
 mod rate;
 mod sample;
+#[cfg(feature = "schema")]
+mod schema;
 mod sink;
+mod split;
 mod tls;

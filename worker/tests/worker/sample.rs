@@ -45,7 +45,8 @@ pub fn item(offset: u64, body: impl Into<Bytes>) -> Item {
         id: DeliveryId {
             log: LogId::from_bits(LOG),
             offset,
-        },
+        }
+        .into(),
         route: Arc::from("github-there"),
         attempt: 1,
         generation: 0,
@@ -66,6 +67,7 @@ pub fn route(name: &str, destination: &str) -> Route {
         breaker: Breaker::default(),
         start: None,
         timeout: Duration::from_secs(10),
+        split: None,
     }
 }
 

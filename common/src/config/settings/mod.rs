@@ -1,20 +1,24 @@
 //! Every setting there is.
 
+mod body_schema;
 mod log;
 mod receiver;
 mod route;
 mod secret;
 mod source;
+mod split;
 mod tls;
 mod worker;
 
 use std::time::Duration;
 
+pub use self::body_schema::BODY_SCHEMA;
 pub use self::log::{KEYS, LOG, QUARANTINE};
 pub use self::receiver::RECEIVER;
 pub use self::route::{DESTINATION, ROUTE};
 pub use self::secret::{SECRET, SOURCE_SECRET, TOKEN};
 pub use self::source::SOURCE;
+pub use self::split::SPLIT;
 pub use self::tls::{PRIVATE_TLS, TLS, WORKER_TLS};
 pub use self::worker::WORKER;
 use super::schema::{Absent, Key, Section, Shape};

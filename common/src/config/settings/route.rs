@@ -71,6 +71,12 @@ pub static ROUTE: Section = section(
             Default(r#""30s""#),
             "One try may take this long.",
         ),
+        key(
+            "split",
+            Shape::Switch(&SPLIT),
+            Means("deliveries are sent as they came"),
+            "A delivery that carries several items is sent item by item.",
+        ),
     ],
 );
 

@@ -91,6 +91,12 @@ pub static SOURCE: Section = section(
             Default("{}"),
             "How repeats are recognised.",
         ),
+        key(
+            "schema",
+            Shape::Section(&BODY_SCHEMA),
+            Means("bodies are not looked at"),
+            "JSON Schemas that its bodies must match.",
+        ),
     ],
 );
 

@@ -1,10 +1,12 @@
 //! What a file says, and what it is told when it is wrong.
 
+mod body_schema;
 mod properties;
 mod reference;
 mod reports;
 mod rotation;
 mod secrets;
+mod split;
 mod values;
 
 use std::path::Path;
@@ -36,6 +38,11 @@ fn facts(name: &str) -> ProviderFacts {
         name: name.to_owned(),
         needs_secret: name != "none",
         verifies: name != "none",
+        items: (name == "twilio").then(|| ItemFacts {
+            path: "/".to_owned(),
+            id: Some("/id".to_owned()),
+            event_type: Some("/type".to_owned()),
+        }),
         options: Vec::new(),
     }
 }

@@ -19,7 +19,11 @@ fn sections_in(section: &'static Section, found: &mut Vec<&'static Section>) {
         while let Shape::List(item, _) | Shape::OneOrMore(item, _) = shape {
             shape = *item;
         }
-        if let Shape::Section(inner) | Shape::Secret(inner) | Shape::Named(inner) = shape {
+        if let Shape::Section(inner)
+        | Shape::Switch(inner)
+        | Shape::Secret(inner)
+        | Shape::Named(inner) = shape
+        {
             sections_in(inner, found);
         }
     }
@@ -66,6 +70,7 @@ fn words(shape: Shape) -> String {
         Shape::OneOrMore(item, max) => format!("{}, or array of 1 to {max}", words(*item)),
         Shape::Texts => "table of texts".to_owned(),
         Shape::Section(section) => format!("table, `{}`", section.title),
+        Shape::Switch(section) => format!("`true`, or table, `{}`", section.title),
         Shape::Secret(section) => section.title.to_owned(),
         Shape::Named(section) => format!("tables by name, `{}`", section.title),
     }
@@ -154,6 +159,10 @@ fn keys_of(schema: &Json, path: &str, found: &mut Vec<(String, Option<Json>)>) {
             found.push((path.clone(), inner.get("default").cloned()));
             keys_of(inner, &path, found);
         }
+    }
+    // a switch: true, or a table
+    if schema["anyOf"][1]["properties"].is_object() {
+        keys_of(&schema["anyOf"][1], path, found);
     }
     if schema["additionalProperties"]["properties"].is_object() {
         keys_of(&schema["additionalProperties"], &format!("{path}.x"), found);

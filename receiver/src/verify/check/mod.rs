@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::algorithm::{Algorithm, Mac};
 use super::clock::Tolerance;
 use super::condition;
-use super::json;
 use super::key::{Key, Ready};
 use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
@@ -22,6 +21,7 @@ use super::template::{Context, Template};
 use super::url;
 use super::verifier::Verifier;
 use crate::tag::{self, Tag};
+use creel_common::json;
 
 /// What a successful check found out.
 pub(crate) struct Proof<'v> {

@@ -13,11 +13,11 @@ use super::clock::Tolerance;
 use super::condition::Condition;
 use super::document::{Entry, Fields, Value, unknown};
 use super::hooks::{HOOKS, Hook};
-use super::json::Pointer;
 use super::pipeline::{self, Locator, Params, Pipeline, Role};
 use super::scheme::{AllItems, Block, BodyHash, Choice, Event, Handshake, ReplyTemplate, Scheme};
 use super::template::Template;
 use super::url::Variants;
+use creel_common::json::Pointer;
 
 /// Reads the parts of a pack that depend on its options: everything but facts.
 pub(crate) fn scheme(fields: &Fields<'_>, params: &Params) -> Scheme {

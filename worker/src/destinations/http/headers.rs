@@ -58,6 +58,12 @@ pub(super) fn forwarded(lines: &[Header], signing: bool) -> Result<HeaderMap, St
 pub(super) fn add_own(map: &mut HeaderMap, item: &Item) -> Result<(), String> {
     let delivery = &item.delivery;
     put(map, "creel-delivery-id", &item.id.to_string())?;
+    if let Some(part) = item.id.part {
+        put(map, "creel-item", &part.to_string())?;
+        // a sender's text that no header can hold is in the body all the same
+        let event = delivery.head.event_id.as_deref();
+        let _ = event.map(|id| put(map, "creel-event-id", id));
+    }
     put(map, "creel-attempt", &item.attempt.to_string())?;
     put(map, "creel-generation", &item.generation.to_string())?;
     put(map, "creel-source", &delivery.envelope.source)?;

@@ -10,9 +10,13 @@ use serde_json::value::RawValue;
 
 /// A JSON pointer (RFC 6901); empty or `/` is the whole text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Pointer(Vec<String>);
+pub struct Pointer(Vec<String>);
 
 impl Pointer {
+    /// Reads one.
+    ///
+    /// # Errors
+    /// That it does not start with `/`, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
         if text.is_empty() || text == "/" {
             return Ok(Self(Vec::new()));
@@ -37,7 +41,7 @@ impl Pointer {
 
 /// The value at `pointer` as it stands in the text; `None` if it is not there
 /// or the text is not JSON.
-pub(crate) fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
+pub fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let found = Seek(&pointer.0).deserialize(&mut reader).ok()?;
     reader.end().ok()?;
@@ -46,7 +50,7 @@ pub(crate) fn raw<'t>(text: &'t [u8], pointer: &Pointer) -> Option<&'t str> {
 
 /// The value at `pointer` as text: a string decoded, a number or boolean as
 /// written. `None` for null, arrays and objects.
-pub(crate) fn scalar<'t>(text: &'t [u8], pointer: &Pointer) -> Option<Cow<'t, [u8]>> {
+pub fn scalar<'t>(text: &'t [u8], pointer: &Pointer) -> Option<Cow<'t, [u8]>> {
     let raw = raw(text, pointer)?;
     match raw.as_bytes().first()? {
         b'"' => decode_string(raw),
@@ -66,7 +70,7 @@ fn decode_string(raw: &str) -> Option<Cow<'_, [u8]>> {
 
 /// What a condition compares with: scalars as [`scalar`], arrays and objects as
 /// written but without blanks outside strings.
-pub(crate) fn comparable(text: &[u8], pointer: &Pointer) -> Option<Vec<u8>> {
+pub fn comparable(text: &[u8], pointer: &Pointer) -> Option<Vec<u8>> {
     let raw = raw(text, pointer)?;
     match raw.as_bytes().first()? {
         b'"' => decode_string(raw).map(Cow::into_owned),
@@ -93,43 +97,42 @@ fn compact(raw: &str) -> Vec<u8> {
         .collect()
 }
 
-/// The items of the array at `pointer`, at most `max` of them.
-pub(crate) fn items<'t>(text: &'t [u8], pointer: &Pointer, max: usize) -> Option<Vec<&'t str>> {
+/// The value at `pointer` as text, as [`scalar`]; `None` too if it is empty or longer than `bytes_max`.
+pub fn text(text: &str, pointer: &Pointer, bytes_max: usize) -> Option<String> {
+    let value = scalar(text.as_bytes(), pointer)?;
+    let usable = !value.is_empty() && value.len() <= bytes_max;
+    usable.then(|| String::from_utf8(value.into_owned()).ok())?
+}
+
+/// The items of the array at `pointer`, the first `max` of them.
+pub fn items<'t>(text: &'t [u8], pointer: &Pointer, max: usize) -> Option<Vec<&'t str>> {
     let array = raw(text, pointer)?;
     let mut reader = serde_json::Deserializer::from_str(array);
-    let items = FirstItems(max).deserialize(&mut reader).ok()?;
+    let items = reader.deserialize_seq(First(max)).ok()?;
     reader.end().ok()?;
     Some(items)
 }
 
-/// The first so many items of an array; the others are read and not kept.
-struct FirstItems(usize);
+/// The first of a sequence; the others are read and not kept.
+struct First(usize);
 
-impl<'t> DeserializeSeed<'t> for FirstItems {
-    type Value = Vec<&'t str>;
-
-    fn deserialize<D: Deserializer<'t>>(self, from: D) -> Result<Self::Value, D::Error> {
-        from.deserialize_seq(self)
-    }
-}
-
-impl<'t> Visitor<'t> for FirstItems {
+impl<'t> Visitor<'t> for First {
     type Value = Vec<&'t str>;
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("an array")
     }
 
-    fn visit_seq<A: SeqAccess<'t>>(self, mut from: A) -> Result<Self::Value, A::Error> {
-        let mut items = Vec::new();
-        while items.len() < self.0 {
-            match from.next_element::<&RawValue>()? {
-                Some(item) => items.push(item.get()),
-                None => return Ok(items),
+    fn visit_seq<A: SeqAccess<'t>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut first = Vec::new();
+        while first.len() < self.0 {
+            match items.next_element::<&RawValue>()? {
+                Some(item) => first.push(item.get()),
+                None => return Ok(first),
             }
         }
-        while from.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(items)
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(first)
     }
 }
 
@@ -225,7 +228,6 @@ impl<'t, 'p> Visitor<'t> for KeyIs<'p> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -253,22 +255,26 @@ mod tests {
     }
 
     #[test]
-    fn no_more_items_are_kept_than_are_asked_for() {
-        let pointer = Pointer::parse("/a").unwrap();
-        let text = br#"{"a":[1, {"b":2} ,"c"]}"#;
-        assert_eq!(items(text, &pointer, 2).unwrap(), ["1", r#"{"b":2}"#]);
-        assert_eq!(items(text, &pointer, 9).unwrap().len(), 3);
-        assert_eq!(items(br#"{"a":[1,2,}"#, &pointer, 1), None);
-        assert_eq!(items(br#"{"a":{}}"#, &pointer, 1), None);
-    }
-
-    #[test]
     fn broken_json_holds_nothing() {
         for text in ["", "{", r#"{"a":1"#, r#"{"a":1} x"#, "\u{feff}{}", "[1,"] {
             assert_eq!(at(text, "/a"), None, "{text}");
         }
         let deep = "[".repeat(100_000);
         assert_eq!(at(&deep, "/0/0/0"), None);
+    }
+
+    #[test]
+    fn the_first_items_are_kept_as_they_stand() {
+        let body = br#"{"a":[ {"b": 1}, "x" ,[ ], 4]}"#;
+        let pointer = Pointer::parse("/a").unwrap();
+        assert_eq!(
+            items(body, &pointer, 3).unwrap(),
+            [r#"{"b": 1}"#, r#""x""#, "[ ]"]
+        );
+        assert_eq!(items(body, &pointer, 9).unwrap().len(), 4);
+        assert_eq!(items(body, &Pointer::parse("/a/0").unwrap(), 9), None);
+        assert_eq!(items(b"[1,2", &Pointer::parse("/").unwrap(), 1), None);
+        assert_eq!(items(br#"{"a":[1,2,}"#, &pointer, 1), None);
     }
 
     #[test]

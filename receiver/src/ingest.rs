@@ -178,6 +178,7 @@ impl Ingest {
                 (origin.remote, received_at),
             );
         })?;
+        let signed_by = source.verifier.key_id(accepted.key_index).unwrap_or("-");
         let ack_headers = std::mem::take(&mut accepted.ack_headers);
         let delivery = delivery(
             source,
@@ -193,8 +194,8 @@ impl Ingest {
             .await
             .map_err(|error| Stop::refused(Some(source), Refused::Log(error), true))?;
         drop(share);
-        tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
-        let ack = source.verifier.pack().ack();
+        tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, signed_by, "taken");
+        let ack = source.ack.as_ref();
         Ok((source, reply::taken(appended, ack, ack_headers)))
     }
 

@@ -31,6 +31,7 @@ mod receiver;
 mod reload;
 mod reply;
 mod server;
+pub mod source_doc;
 pub mod sources;
 mod standing;
 mod uses;

@@ -8,16 +8,17 @@ use std::time::Duration;
 use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::SecretUse;
-use creel_common::log::wire::{SecretView, SourceView};
+use creel_common::log::wire::{SecretView, SourceDoc, SourceView};
 use creel_common::secret::{Secret, Window};
 use creel_common::time::Timestamp;
 use http::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 use crate::metrics::{Metrics, SourceMetrics};
+use crate::source_doc;
 use crate::uses::{Tallies, Tally};
 use crate::verify::{
-    self, Around, Diagnosis, PrepareError, Registry, SourceKey, SourceKeys, Verifier,
+    self, Ack, Around, Diagnosis, PrepareError, Registry, SourceKey, SourceKeys, Verifier,
 };
 
 /// Largest body where neither the pack nor the source says otherwise: 1 MiB.
@@ -41,6 +42,10 @@ pub struct Source {
     pub body_bytes_max: u64,
     /// Media types that are taken; any if there are none.
     pub content_types: Vec<String>,
+    /// What a durable delivery is answered with; without one, creel's own JSON.
+    pub ack: Option<Ack>,
+    /// What its sender has to be told.
+    pub doc: SourceDoc,
     /// Repeats are recognised at all.
     pub dedupes: bool,
     /// Headers that are stored as digests only.
@@ -97,13 +102,12 @@ impl Sources {
     ) -> Result<Self, Problems> {
         let mut in_order = Vec::new();
         let mut problems: Option<Problems> = None;
-        let public_url = config.receiver.public_url.as_deref();
         for (number, (name, source)) in config.sources.iter().enumerate() {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
             let around = (registry, metrics, tallies);
-            match Source::prepare(number, source, &secrets, public_url, around) {
+            match Source::prepare(number, source, &secrets, config, around) {
                 Ok(source) => in_order.push(Arc::new(source)),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
@@ -179,7 +183,7 @@ impl Source {
         number: usize,
         source: &config::Source,
         secrets: &[Secret],
-        public_url: Option<&str>,
+        config: &Config,
         (registry, metrics, tallies): (&Registry, &Metrics, &Tallies),
     ) -> Result<Self, (String, String)> {
         let name = &source.name;
@@ -187,14 +191,15 @@ impl Source {
             let message = unknown_provider(&source.provider, registry);
             return Err(("provider".into(), message));
         };
-        let url = source.public_url.as_deref().or(public_url);
         let keys = SourceKeys {
             secrets: keys(source, secrets),
-            public_url: url.map(str::to_owned),
+            public_url: config.url_of(source),
             options: source.options.clone(),
             tolerance: source.tolerance,
             idempotency_key: source.idempotency_key.clone(),
         };
+        let doc = source_doc::of(config, source, pack)
+            .map_err(|error| ("options".to_owned(), error.to_string()))?;
         let verifier = pack
             .prepare(&keys)
             .map_err(|error| (field(&error), error.to_string()))?;
@@ -212,11 +217,13 @@ impl Source {
             allow: allow(verifier.methods()),
             body_bytes_max,
             content_types: source.content_types.clone(),
+            ack: source_doc::ack(source, pack),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
             metrics: metrics.source(name),
             secrets: known_secrets(source, tallies),
-            view: view(source, &verifier, url, body_bytes_max),
+            view: view(source, &verifier, &doc, body_bytes_max),
+            doc,
             verifier,
         })
     }
@@ -289,16 +296,15 @@ fn known_secrets(source: &config::Source, tallies: &Tallies) -> Vec<KnownSecret>
 fn view(
     source: &config::Source,
     verifier: &Verifier,
-    url: Option<&str>,
+    doc: &SourceDoc,
     body_bytes_max: u64,
 ) -> SourceView {
-    let path = format!("/in/{}", source.name);
     let facts = verifier.pack().facts();
     SourceView {
         name: source.name.clone(),
         provider: source.provider.clone(),
-        url: url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
-        path,
+        url: doc.url.clone(),
+        path: doc.path.clone(),
         methods: verifier.methods().iter().map(Method::to_string).collect(),
         secrets: 0,
         keys: Vec::new(),

@@ -9,7 +9,7 @@ use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
     Breaker, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role, Route,
-    Source, Start, Token, Worker, fixed, keys,
+    Source, Start, Token, Worker, fixed, keys, reply,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -170,6 +170,9 @@ fn source(name: &str, fields: &Fields, directory: &Path) -> Source {
         tolerance: fields.opt("tolerance"),
         body_max: fields.opt("body_max"),
         content_types: fields.opt("content_types").unwrap_or_default(),
+        reply: fields
+            .opt("reply")
+            .map(|fields: Fields| reply::build(&fields)),
         quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),

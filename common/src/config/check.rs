@@ -11,6 +11,7 @@ use super::known::{Known, ProviderFacts};
 use super::places::{Places, join};
 use super::problems::{About, Finding};
 use super::raw::Fields;
+use super::reply;
 use super::schema::{NAME_MAX, is_name};
 use super::suggest::{hint, nearest, quoted, what_there_is};
 use super::units::{show_duration, show_size};
@@ -237,6 +238,7 @@ impl Check<'_> {
             }
             self.findings
                 .extend(keys::check(source, self.places, self.directory));
+            self.findings.extend(reply::check(source, self.places));
         }
         self.sources = sources;
     }

@@ -15,8 +15,10 @@ mod load;
 mod mask;
 mod places;
 mod problems;
+mod public;
 mod raw;
 mod read;
+mod reply;
 mod scalar;
 mod schema;
 mod secrets;
@@ -40,6 +42,7 @@ pub use json_schema::schema;
 pub use known::{DestinationKinds, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse, providers_directory};
 pub use problems::{Origin, Problem, Problems, Severity};
+pub use reply::Reply;
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken};
 pub use suggest::hint;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
@@ -218,6 +221,8 @@ pub struct Source {
     pub body_max: Option<u64>,
     /// Media types of bodies that are taken, in lower case; empty means any.
     pub content_types: Vec<String>,
+    /// What its sender is answered instead of the pack's reply.
+    pub reply: Option<Reply>,
     /// Most bytes of its deliveries that are kept.
     pub quota_bytes: Option<u64>,
     /// For how long repeats are recognised. Default 72 h; zero switches it off.

@@ -10,6 +10,7 @@ use super::clock::Tolerance;
 use super::condition;
 use super::json;
 use super::key::{Key, Ready, is_token};
+use super::named::Named;
 use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
 use super::request::View;
@@ -292,10 +293,14 @@ impl<'v> Check<'v, '_, '_> {
         now_unix_ms: i64,
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
+        let named = Named::of(&self.block.key_name, self.view, &self.verifier.key_ids)?;
         let mut not_valid = false;
         for template in templates(self.block, self.view) {
             for url in self.urls(template) {
                 for (key_index, key) in self.keys.iter().enumerate() {
+                    if !named.may_sign(key_index) {
+                        continue;
+                    }
                     let context = Context {
                         view: self.view,
                         url: &url,

@@ -72,6 +72,7 @@ fn block(fields: Fields<'_>, params: &Params) -> Block {
         key: fields
             .one("key", KeyFormat::parse)
             .unwrap_or_else(KeyFormat::utf8),
+        key_name: pipelines("key_name", Role::Text),
         signatures: pipelines("sig", Role::Signature),
         signatures_any,
         all_items: fields.table("all_items").and_then(all_items),

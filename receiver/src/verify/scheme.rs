@@ -31,6 +31,8 @@ pub(crate) struct Block {
     pub require: Vec<Condition>,
     pub algorithm: Choice,
     pub key: KeyFormat,
+    /// Where a request names the secret that it was signed with.
+    pub key_name: Vec<Pipeline>,
     /// The first whose place is in the request is read.
     pub signatures: Vec<Pipeline>,
     /// Further places; a signature from any of them counts.

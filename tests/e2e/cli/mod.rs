@@ -11,6 +11,7 @@ mod reload;
 mod routes;
 mod send;
 mod shows;
+mod twilio;
 mod units;
 mod up;
 

@@ -6,6 +6,7 @@ mod registry;
 mod schemes;
 mod secrets;
 mod twilio;
+mod twilio_accounts;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

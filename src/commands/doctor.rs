@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use creel_common::config::{Config, Source};
 use creel_common::log::OperateError;
 use creel_common::log::remote::RemoteLog;
 use creel_common::log::wire::{DOCTOR_HEADER, HeaderView, SeenView};

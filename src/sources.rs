@@ -44,10 +44,7 @@ pub fn keys(config: &Config, source: &Source, secrets: &[Secret]) -> SourceKeys 
         secrets: named
             .map(|(key, secret)| SourceKey::new(&key.id, secret.expose()).within(key.window))
             .collect(),
-        public_url: source
-            .public_url
-            .clone()
-            .or_else(|| config.receiver.public_url.clone()),
+        public_url: config.url_of(source),
         options: source.options.clone(),
         tolerance: source.tolerance,
         idempotency_key: source.idempotency_key.clone(),

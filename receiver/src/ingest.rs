@@ -198,6 +198,7 @@ impl Ingest {
                 self.keys.ring.announce_after(arrivals);
             }
         })?;
+        let signed_by = source.verifier.key_id(accepted.key_index).unwrap_or("-");
         let ack_headers = std::mem::take(&mut accepted.ack_headers);
         let delivery = delivery(
             source,
@@ -217,8 +218,8 @@ impl Ingest {
             .await
             .map_err(|why| Stop::refused(Some(source), why, true))?;
         drop(share);
-        tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, "taken");
-        let ack = source.verifier.pack().ack();
+        tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, signed_by, "taken");
+        let ack = source.ack.as_ref();
         Ok((source, reply::taken(appended, ack, ack_headers)))
     }
 

@@ -39,6 +39,7 @@ mod reload;
 mod reply;
 mod server;
 mod socket;
+pub mod source_doc;
 pub mod sources;
 mod standing;
 mod tag;

@@ -27,7 +27,7 @@ use crate::ingest::Ingest;
 use crate::quarantine::calls;
 use crate::reload::{self, Reload};
 use crate::server::{Handler, Peer};
-use crate::{health, lending, operate};
+use crate::{health, lending, operate, source_doc};
 
 /// Largest body of an operator's call.
 const CALL_BYTES_MAX: usize = 1 << 20;
@@ -121,6 +121,7 @@ fn described(tokens: &Tokens) -> OpenApiRouter<Api> {
         .routes(routes!(operate::backup))
         .routes(routes!(operate::sources))
         .routes(routes!(operate::seen))
+        .routes(routes!(source_doc::call::doc))
         .routes(routes!(calls::list))
         .routes(routes!(calls::show));
     let change = OpenApiRouter::new()

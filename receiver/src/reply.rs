@@ -189,7 +189,8 @@ pub fn taken(
     let mut reply = match ack {
         Some(ack) => {
             let body = Bytes::copy_from_slice(ack.body.as_bytes());
-            with_type(ack.status, Some(&ack.content_type), body)
+            let kind = Some(ack.content_type.as_str()).filter(|kind| !kind.is_empty());
+            with_type(ack.status, kind, body)
         }
         None => json(
             200,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use creel_common::config::{self, Config, Problems};
 use creel_common::log::SecretUse;
-use creel_common::log::wire::{SecretView, SourceView};
+use creel_common::log::wire::{SecretView, SourceDoc, SourceView};
 use creel_common::schemas::Schemas;
 use creel_common::secret::{Secret, Window};
 use creel_common::time::Timestamp;
@@ -18,10 +18,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use crate::ingest::NO_SOURCE;
 use crate::limits::{Account, Accounts, Terms};
 use crate::metrics::{Metrics, SourceMetrics};
+use crate::source_doc;
 use crate::uses::{Tallies, Tally};
 use crate::verify::{
-    self, Around, Diagnosis, Keyring, PrepareError, Registry, SecretError, SourceKey, SourceKeys,
-    Verifier,
+    self, Ack, Around, Diagnosis, Keyring, PrepareError, Registry, SecretError, SourceKey,
+    SourceKeys, Verifier,
 };
 
 /// Largest body where neither the pack nor the source says otherwise: 1 MiB.
@@ -45,6 +46,10 @@ pub struct Source {
     pub body_bytes_max: u64,
     /// Media types that are taken; any if there are none.
     pub content_types: Vec<String>,
+    /// What a durable delivery is answered with; without one, creel's own JSON.
+    pub ack: Option<Ack>,
+    /// What its sender has to be told.
+    pub doc: SourceDoc,
     /// Repeats are recognised at all.
     pub dedupes: bool,
     /// Headers that are stored as digests only.
@@ -129,7 +134,7 @@ impl Sources {
             let Some(secrets) = secrets.remove(name) else {
                 continue;
             };
-            match Source::prepare(number, source, &secrets, &config.receiver, common) {
+            match Source::prepare(number, source, &secrets, config, common) {
                 Ok(source) => in_order.push(Arc::new(source.recalling(common))),
                 Err((field, message)) => {
                     let path = format!("sources.{name}.{field}");
@@ -231,7 +236,7 @@ impl Source {
         number: usize,
         source: &config::Source,
         secrets: &[Secret],
-        receiver: &config::Receiver,
+        config: &Config,
         common: &Common<'_>,
     ) -> Result<Self, (String, String)> {
         let name = &source.name;
@@ -239,16 +244,16 @@ impl Source {
             let message = unknown_provider(&source.provider, common.registry);
             return Err(("provider".into(), message));
         };
-        let url = source.public_url.as_ref().or(receiver.public_url.as_ref());
-        let url = url.map(String::as_str);
         let keys = SourceKeys {
             secrets: keys(source, secrets),
-            public_url: url.map(str::to_owned),
+            public_url: config.url_of(source),
             options: source.options.clone(),
             tolerance: source.tolerance,
             idempotency_key: source.idempotency_key.clone(),
             keyring: common.keyring.clone(),
         };
+        let doc = source_doc::of(config, source, pack)
+            .map_err(|error| ("options".to_owned(), error.to_string()))?;
         let verifier = pack
             .prepare(&keys)
             .map_err(|error| (field(&error), error.to_string()))?;
@@ -267,13 +272,15 @@ impl Source {
             allow: allow(verifier.methods()),
             body_bytes_max,
             content_types: source.content_types.clone(),
+            ack: source_doc::ack(source, pack),
             dedupes: source.dedupe_window > Duration::ZERO,
             credentials,
-            terms: Terms::new(receiver, source, &account, &pack.facts().retry),
+            terms: Terms::new(&config.receiver, source, &account, &pack.facts().retry),
             account,
             metrics: common.metrics.source(name),
             secrets: known_secrets(source, common.tallies),
-            view: view(source, &verifier, url, body_bytes_max),
+            view: view(source, &verifier, &doc, body_bytes_max),
+            doc,
             verifier,
         })
     }
@@ -379,16 +386,15 @@ fn known_secrets(source: &config::Source, tallies: &Tallies) -> Vec<KnownSecret>
 fn view(
     source: &config::Source,
     verifier: &Verifier,
-    url: Option<&str>,
+    doc: &SourceDoc,
     body_bytes_max: u64,
 ) -> SourceView {
-    let path = format!("/in/{}", source.name);
     let facts = verifier.pack().facts();
     SourceView {
         name: source.name.clone(),
         provider: source.provider.clone(),
-        url: url.map(|url| format!("{}{path}", url.trim_end_matches('/'))),
-        path,
+        url: doc.url.clone(),
+        path: doc.path.clone(),
         methods: verifier.methods().iter().map(Method::to_string).collect(),
         secrets: 0,
         keys: Vec::new(),

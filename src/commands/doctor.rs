@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use creel_common::config::{Config, Source};
 use creel_common::log::OperateError;
 use creel_common::log::remote::RemoteLog;
 use creel_common::log::wire::{DOCTOR_HEADER, HeaderView, SeenView};
@@ -13,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::commands::send::{Target, client, origin_only, sign, source, verifier};
+use crate::commands::send::{Target, client, sign, source, verifier};
 use crate::commands::{block_on, connect::Connect};
 use crate::failure::said;
 use crate::output::{BAD, BOLD, GOOD, Output, paint, plain};
@@ -73,7 +72,7 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     let config = global.load()?;
     let source = source(&config, &args.source)?;
     let log = args.connect.open(global)?;
-    let url = args.url.clone().or_else(|| public_url(&config, source));
+    let url = args.url.clone().or_else(|| config.url_of(source));
     let target = Target::of(&config, source, url.as_deref(), &global.run_dir())?;
     let verifier = verifier(&config, source)?;
     let (sent, seen) = block_on(async {
@@ -95,16 +94,6 @@ pub fn run(global: &Global, args: &Args) -> anyhow::Result<()> {
     } else {
         Err(said())
     }
-}
-
-/// Where senders are told to send to, if that is configured.
-fn public_url(config: &Config, source: &Source) -> Option<String> {
-    let url = source.public_url.as_ref();
-    let url = url.or(config.receiver.public_url.as_ref())?;
-    Some(match origin_only(url) {
-        true => format!("{}/in/{}", url.trim_end_matches('/'), source.name),
-        false => url.clone(),
-    })
 }
 
 async fn send(target: &Target, sample: SampleRequest, signed: Signed) -> anyhow::Result<Sent> {

@@ -34,6 +34,8 @@ pub mod routes;
 pub mod schema;
 #[cfg(all(feature = "receiver", feature = "client"))]
 pub mod send;
+#[cfg(feature = "receiver")]
+pub mod source_doc;
 #[cfg(feature = "client")]
 pub mod sources;
 #[cfg(feature = "client")]

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use creel_receiver::verify::vectors::{self, Report};
 use creel_receiver::verify::{Check, Facts, Pack, Registry, policy, reference};
 
+use crate::commands::source_doc::UrlArgs;
 use crate::failure::{said, usage};
 use crate::output::{BAD, BOLD, GOOD, Output, Sheet, bytes, paint, plain};
 
-/// List provider packs, show one, test them with vectors, or write their reference
+/// List provider packs, show one, test them with vectors, write their reference, or print a source's URL
 ///
 /// A pack describes how a kind of sender signs, what it calls its events, what it expects as an
 /// answer and when it retries. Packs are data: `show --text` prints one as it stands.
@@ -18,6 +19,7 @@ pub enum Command {
     Show(ShowArgs),
     Test(TestArgs),
     Doc(DocArgs),
+    Url(UrlArgs),
 }
 
 /// List all provider packs
@@ -74,6 +76,7 @@ pub fn run(global: &crate::settings::Global, command: &Command) -> anyhow::Resul
         Command::Show(args) => show(&registry, args),
         Command::Test(args) => test(&registry, args),
         Command::Doc(args) => doc(&registry, args),
+        Command::Url(args) => crate::commands::source_doc::url(global, args),
     }
 }
 

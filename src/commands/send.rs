@@ -160,7 +160,7 @@ impl Target {
             Some(public) if origin_only(public) => {
                 format!("{}{}", public.trim_end_matches('/'), &url[origin.len()..])
             }
-            Some(public) => public.clone(),
+            Some(_) => config.url_of(source).unwrap_or_else(|| url.clone()),
             None => url.clone(),
         };
         Ok(Self {

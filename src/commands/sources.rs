@@ -17,6 +17,8 @@ use crate::settings::Global;
 pub enum Command {
     List(ListArgs),
     Show(ShowArgs),
+    #[cfg(feature = "receiver")]
+    Doc(crate::commands::source_doc::DocArgs),
 }
 
 /// List all sources, a line for each secret
@@ -53,6 +55,8 @@ pub fn run(global: &Global, command: &Command) -> anyhow::Result<()> {
             let source = found.ok_or_else(|| no_source(&args.name, &sources))?;
             args.output.print(source, |source| show(source, now()))
         }
+        #[cfg(feature = "receiver")]
+        Command::Doc(args) => crate::commands::source_doc::doc(global, args),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The repository.
-fn root() -> PathBuf {
+pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -33,7 +33,7 @@ fn prose(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The fenced blocks of a page in a language.
-fn blocks(text: &str, language: &str) -> Vec<String> {
+pub fn blocks(text: &str, language: &str) -> Vec<String> {
     let opening = format!("```{language}\n");
     let parts = text.split(&opening).skip(1);
     let block = |part: &str| part.split("```").next().unwrap_or_default().to_owned();

@@ -9,7 +9,7 @@ use super::problems::{Origin, Problems, directory_of};
 use super::raw::Fields;
 use super::{
     Breaker, ClientTls, Config, Dedupe, Destination, EngineKind, Log, Quarantine, Receiver, Role,
-    Route, Source, Start, Tls, Token, Worker, body_schema, fixed, keys, rates, split,
+    Route, Source, Start, Tls, Token, Worker, body_schema, fixed, keys, rates, reply, split,
 };
 use crate::retry::RetryPolicy;
 use crate::secret::SecretRef;
@@ -211,6 +211,9 @@ fn source(name: &str, fields: &Fields, directory: &Path) -> Source {
         allow: fields.opt("allow").unwrap_or_default(),
         rate: rates::build(fields, &rates::OF_SOURCE),
         rate_per_address: rates::build(fields, &rates::PER_ADDRESS),
+        reply: fields
+            .opt("reply")
+            .map(|fields: Fields| reply::build(&fields)),
         quota_bytes: fields.opt("quota"),
         dedupe_window: dedupe.get("window"),
         idempotency_key: dedupe.opt("key"),

@@ -13,6 +13,7 @@ use super::places::{Places, join};
 use super::problems::{About, Finding};
 use super::rates;
 use super::raw::Fields;
+use super::reply;
 use super::schema::{NAME_MAX, is_name};
 use super::split;
 use super::suggest::{hint, nearest, quoted, what_there_is};
@@ -275,6 +276,7 @@ impl Check<'_> {
             self.findings
                 .extend(rates::check(source, &both, self.places));
             self.findings.extend(body_schema::check(source));
+            self.findings.extend(reply::check(source, self.places));
         }
         self.sources = sources;
     }

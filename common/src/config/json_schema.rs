@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::known::Known;
-use super::schema::{Absent, Key, NAME_PATTERN, Section, Shape, TEXT_MAX};
+use super::schema::{Absent, ID_PATTERN, Key, NAME_PATTERN, Section, Shape, TEXT_MAX};
 use super::settings::FILE;
 use super::units::{show_duration, show_size};
 
@@ -73,6 +73,8 @@ impl Writer<'_> {
                 json!({ "type": "string", "minLength": 1, "maxLength": TEXT_MAX })
             }
             Shape::Name => json!({ "type": "string", "pattern": format!("^{NAME_PATTERN}$") }),
+            Shape::Id => json!({ "type": "string", "pattern": format!("^{ID_PATTERN}$") }),
+            Shape::Lines(max) => json!({ "type": "string", "maxLength": max }),
             Shape::EnvVar => json!({ "type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$" }),
             Shape::Provider => one_of(self.known.providers.iter().map(|facts| facts.name.as_str())),
             Shape::Kind => one_of(

@@ -16,9 +16,11 @@ mod load;
 mod mask;
 mod places;
 mod problems;
+mod public;
 mod rates;
 mod raw;
 mod read;
+mod reply;
 mod scalar;
 mod schema;
 mod secrets;
@@ -45,6 +47,7 @@ pub use known::{DestinationKinds, ItemFacts, Known, OptionFacts, ProviderFacts};
 pub use load::{FILE_BYTES_MAX, load, parse, providers_directory};
 pub(crate) use places::join;
 pub use problems::{Origin, Problem, Problems, Severity};
+pub use reply::Reply;
 pub use secrets::{DestinationSecrets, Resolved, ResolvedToken, open_to_others};
 pub use split::{Otherwise, Split};
 pub use suggest::hint;
@@ -310,6 +313,8 @@ pub struct Source {
     pub rate: Option<Rate>,
     /// Most requests to it that one address may make; `None`: the receiver's.
     pub rate_per_address: Option<Rate>,
+    /// What its sender is answered instead of the pack's reply.
+    pub reply: Option<Reply>,
     /// Most bytes of its deliveries that are kept.
     pub quota_bytes: Option<u64>,
     /// For how long repeats are recognised. Default 72 h; zero switches it off.

@@ -13,7 +13,7 @@ use crate::time::Timestamp;
 /// A value of the right shape.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Value {
-    /// `Text`, `Name`, `EnvVar`, `Url`, `MediaType`, `Choice`, `Provider`, `Kind`
+    /// `Text`, `Name`, `Id`, `Lines`, `EnvVar`, `Url`, `MediaType`, `Choice`, `Provider`, `Kind`
     Text(String),
     /// `Path`, resolved
     Path(PathBuf),

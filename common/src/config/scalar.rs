@@ -7,7 +7,9 @@ use toml::de::{DeInteger, DeValue};
 use url::Url;
 
 use super::raw::Value;
-use super::schema::{NAME_MAX, Section, Shape, TEXT_MAX, is_env_var, is_media_type, is_name};
+use super::schema::{
+    NAME_MAX, Section, Shape, TEXT_MAX, is_env_var, is_id, is_media_type, is_name,
+};
 use super::suggest::{hint, quoted};
 use super::units::{parse_duration, parse_rate, parse_size, parse_time, show_duration, show_size};
 
@@ -18,6 +20,8 @@ pub fn scalar(shape: Shape, value: &DeValue<'_>) -> Result<Value, String> {
             text(typed).map(Value::Text)
         }
         (Shape::Name, DeValue::String(typed)) => name(typed).map(Value::Text),
+        (Shape::Id, DeValue::String(typed)) => id(typed).map(Value::Text),
+        (Shape::Lines(max), DeValue::String(typed)) => lines(typed, max).map(Value::Text),
         (Shape::EnvVar, DeValue::String(typed)) => env_var(typed).map(Value::Text),
         (Shape::Url, DeValue::String(typed)) => url(typed).map(Value::Text),
         (Shape::MediaType, DeValue::String(typed)) => media_type(typed).map(Value::Text),
@@ -76,6 +80,27 @@ pub fn name(typed: &str) -> Result<String, String> {
         "{} is no name: lower-case letters, digits, `.`, `_` and `-`, a letter or digit first, at most {NAME_MAX}",
         quoted(typed)
     ))
+}
+
+fn id(typed: &str) -> Result<String, String> {
+    if is_id(typed) {
+        return Ok(typed.to_owned());
+    }
+    Err(format!(
+        "{} is no id: letters, digits, `.`, `_` and `-`, a letter or digit first, at most {NAME_MAX}",
+        quoted(typed)
+    ))
+}
+
+fn lines(typed: &str, max: usize) -> Result<String, String> {
+    let breaks = |c: char| matches!(c, '\n' | '\r' | '\t');
+    match typed {
+        _ if typed.len() > max => Err(format!("is longer than {}", show_size(max as u64))),
+        _ if typed.contains(|c: char| c.is_control() && !breaks(c)) => {
+            Err("has a control character".to_owned())
+        }
+        _ => Ok(typed.to_owned()),
+    }
 }
 
 /// Never repeats what was typed: it might be the secret itself.
@@ -226,6 +251,8 @@ fn wanted(shape: Shape) -> &'static str {
     match shape {
         Shape::Text | Shape::Provider | Shape::Kind => "a string",
         Shape::Name => "a name",
+        Shape::Id => "an id in quotes",
+        Shape::Lines(_) => "a string",
         Shape::Path => "a path in quotes",
         Shape::EnvVar => "the name of an environment variable",
         Shape::Address => "an address such as \"127.0.0.1:8080\"",

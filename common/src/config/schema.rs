@@ -49,6 +49,10 @@ pub enum Shape {
     Text,
     /// `[a-z0-9][a-z0-9._-]{0,63}`
     Name,
+    /// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`: such as others give
+    Id,
+    /// Text of several lines, of at most so many bytes.
+    Lines(usize),
     /// A path, relative to the file's directory; otherwise like `Text`.
     Path,
     /// The name of an environment variable.
@@ -104,6 +108,9 @@ pub const NAME_MAX: usize = 64;
 /// What a name looks like, as a regular expression.
 pub const NAME_PATTERN: &str = "[a-z0-9][a-z0-9._-]{0,63}";
 
+/// What an id looks like, as a regular expression.
+pub const ID_PATTERN: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,63}";
+
 impl Section {
     /// The key of that name.
     pub fn key(&self, name: &str) -> Option<&'static Key> {
@@ -117,6 +124,11 @@ pub fn is_name(text: &str) -> bool {
     (1..=NAME_MAX).contains(&text.len())
         && part(text.as_bytes()[0])
         && text.bytes().all(|b| part(b) || b"._-".contains(&b))
+}
+
+/// Whether `text` can be the id of a secret.
+pub fn is_id(text: &str) -> bool {
+    is_name(&text.to_ascii_lowercase())
 }
 
 /// Whether `text` is a media type without parameters, in lower case.

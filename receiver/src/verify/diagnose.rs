@@ -5,6 +5,7 @@
 //! named with what to do. How many are tried is bounded.
 
 use super::check;
+use super::named::Named;
 use super::pipeline::{Locator, Pipeline};
 use super::reason::Reason;
 use super::request::{Request, View};
@@ -228,8 +229,26 @@ impl Guess<'_> {
         names
     }
 
+    /// The secret that alone may have signed, because the request names it.
+    fn named(&self) -> Option<String> {
+        let ids = self.verifier.key_ids();
+        let mut blocks = self.verifier.scheme.blocks.iter();
+        blocks.find_map(|block| Named::of(&block.key_name, &self.view, ids).ok()?.name)
+    }
+
     fn wrong_secret(&self) -> Diagnosis {
         let source = self.around.source;
+        if let Some(name) = self.named() {
+            return Diagnosis::new(
+                "wrong_secret",
+                format!(
+                    "the request names `{name}`, so only the secret of `{source}` with that id may have \
+                     signed it, and it did not: what stands under that id is not what the sender has \
+                     for `{name}`, or another account speaks for it; mend that secret, then `creel \
+                     quarantine reverify {source}`"
+                ),
+            );
+        }
         let keys = self.verifier.key_ids().len();
         Diagnosis::new(
             "wrong_secret",

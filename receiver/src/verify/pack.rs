@@ -10,6 +10,7 @@ use super::document::{self, Fields, Node, Problem, Problems, Value, nearest, unk
 use super::pipeline::Params;
 use super::proof::{self, Proof};
 use super::reason::Reason;
+use super::registration::Registration;
 use super::sample::Sample;
 use super::scheme::Scheme;
 use super::summary::Check;
@@ -136,6 +137,8 @@ pub struct Facts {
     /// serve as idempotency key.
     pub id_unique: bool,
     pub retry: Retry,
+    /// What is to be done at the sender.
+    pub registration: Registration,
     /// How long the sender waits for the answer.
     pub deadline_ms: Option<u64>,
     pub ack: Option<Ack>,
@@ -445,6 +448,10 @@ fn facts(name: &str, fields: &Fields<'_>, scheme: &Scheme, options: Vec<OptionSp
         body_authenticated: body_authenticated(fields, scheme),
         id_unique: scheme.event.id_unique,
         retry: fields.table("retry").map(retry).unwrap_or_default(),
+        registration: fields
+            .table("registration")
+            .map(Registration::read)
+            .unwrap_or_default(),
         deadline_ms,
         ack,
         reject_status: reject(fields),

@@ -39,6 +39,8 @@ pub(crate) struct Block {
     pub key: KeyFormat,
     /// Where the key comes from, if not from the source's secrets.
     pub remote: Option<Remote>,
+    /// Where a request names the secret that it was signed with.
+    pub key_name: Vec<Pipeline>,
     /// The first whose place is in the request is read.
     pub signatures: Vec<Pipeline>,
     /// Further places; a signature from any of them counts.

@@ -23,8 +23,8 @@ use super::scheme::{Auth, EffectKind, Remote, Scheme};
 use super::template::Context;
 use super::url::PublicUrl;
 
-/// More secrets than this at once are no rotation.
-const SECRETS_MAX: usize = 16;
+/// As many as a configuration may name: those of a sender's sub-accounts, and each while it is rotated.
+const SECRETS_MAX: usize = 32;
 /// A longer tolerance than this makes replay protection void.
 const TOLERANCE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
 
@@ -294,7 +294,7 @@ fn idempotency_key(source: &SourceKeys) -> Result<Option<Pipeline>, PrepareError
         .map_err(PrepareError::IdempotencyKey)
 }
 
-fn methods(scheme: &Scheme) -> Vec<Method> {
+pub(crate) fn methods(scheme: &Scheme) -> Vec<Method> {
     let mut methods = scheme.methods.clone();
     for handshake in &scheme.handshakes {
         for method in handshake.when.iter().filter_map(|c| c.method()) {

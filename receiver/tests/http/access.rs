@@ -52,6 +52,7 @@ fn the_document_lists_what_the_command_line_needs() {
         "GET /v1/quarantine/1",
         "GET /v1/routes",
         "GET /v1/sources",
+        "GET /v1/sources/nothing/doc",
         "POST /v1/backup",
         "POST /v1/dead/discard",
         "POST /v1/dead/reprocess",

@@ -4,6 +4,7 @@
 mod access;
 mod client;
 mod conformance;
+mod doc;
 mod drain;
 mod fairness;
 mod http2;

@@ -175,15 +175,11 @@ fn start_lines(config: &Config, at: &Addresses, run: &RunDir, workers: usize) ->
         paint(BOLD, "sources"),
     ];
     for source in config.sources.values() {
-        let base = source
-            .public_url
-            .as_ref()
-            .or(config.receiver.public_url.as_ref());
+        let url = config.url_of(source);
         let local = config.receiver.local_url(at.public);
-        let base = base.unwrap_or(&local);
+        let url = url.unwrap_or_else(|| format!("{local}/in/{}", source.name));
         lines.push(format!(
-            "  {:<18} {base}/in/{}  {}",
-            source.name,
+            "  {:<18} {url}  {}",
             source.name,
             paint(DIM, &source.provider)
         ));

@@ -14,6 +14,7 @@ mod schema;
 mod send;
 mod shows;
 mod tls;
+mod twilio;
 mod units;
 mod up;
 

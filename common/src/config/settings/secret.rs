@@ -77,7 +77,7 @@ pub static SOURCE_SECRET: Section = Section {
         ),
         key(
             "id",
-            Shape::Name,
+            Shape::Id,
             Means("the variable or the path, as typed"),
             "Its name in metrics, log lines and `creel sources`; its uses are counted by it.",
         ),

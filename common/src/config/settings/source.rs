@@ -80,6 +80,12 @@ pub static SOURCE: Section = section(
             "How many of them may come at once after a pause.",
         ),
         key(
+            "reply",
+            Shape::Section(&REPLY),
+            Means("the pack's"),
+            "What the sender is answered once a delivery is durable.",
+        ),
+        key(
             "quota",
             Shape::Size(MIB, 1024 * TIB),
             Means("no bound but the log's"),
@@ -96,6 +102,32 @@ pub static SOURCE: Section = section(
             Shape::Section(&BODY_SCHEMA),
             Means("bodies are not looked at"),
             "JSON Schemas that its bodies must match.",
+        ),
+    ],
+);
+
+/// `[sources.NAME] reply`
+pub static REPLY: Section = section(
+    "sources.NAME.reply",
+    "An answer instead of the pack's, the same to every delivery; repeats get it too.",
+    &[
+        key(
+            "status",
+            Shape::Count(200, 299),
+            Means("`200`"),
+            "Its status.",
+        ),
+        key(
+            "type",
+            Shape::Text,
+            Means("the answer has no body"),
+            "The media type of `body`, perhaps with parameters, such as `text/xml; charset=utf-8`.",
+        ),
+        key(
+            "body",
+            Shape::Lines(64 << 10),
+            Means("the answer has no body"),
+            "Its body, sent as it stands.",
         ),
     ],
 );

@@ -40,6 +40,8 @@ fn words(shape: Shape) -> String {
     match shape {
         Shape::Text => "text".to_owned(),
         Shape::Name => "name".to_owned(),
+        Shape::Id => "id".to_owned(),
+        Shape::Lines(max) => format!("text of lines, at most {}", show_size(max as u64)),
         Shape::Path => "path".to_owned(),
         Shape::EnvVar => "environment variable".to_owned(),
         Shape::Provider => "provider".to_owned(),

@@ -17,6 +17,7 @@ mod refusal;
 mod reload;
 mod settle;
 mod source;
+mod source_doc;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,10 @@ pub use self::refusal::{Refusal, RefusalKind};
 pub use self::reload::{Differing, ReloadView};
 pub use self::settle::{ExtendReply, OutcomeWord, ReportView, SettleCall, SettledView, bounded};
 pub use self::source::{SecretState, SecretView, SourceView};
+pub use self::source_doc::{
+    CommandDoc, EventsDoc, LimitsDoc, RepeatsDoc, ReplyBy, ReplyDoc, RetryDoc, SampleDoc,
+    SecretDoc, SourceDoc, UrlPart,
+};
 
 /// The header that names the version of what is spoken between worker and receiver.
 pub const PROTOCOL_HEADER: &str = "creel-protocol";

@@ -13,6 +13,7 @@ use super::algorithm::{Algorithm, Mac};
 use super::clock::Tolerance;
 use super::condition;
 use super::key::{Key, Ready};
+use super::named::Named;
 use super::pipeline::{self, End, Locator, VALUES_MAX, Values};
 use super::reason::Reason;
 use super::request::View;
@@ -313,10 +314,14 @@ impl<'v> Check<'v, '_, '_> {
     ) -> Result<Proof<'v>, Reason> {
         let id = self.id()?;
         let asks = &self.verifier.scheme.asks;
+        let named = Named::of(&self.block.key_name, self.view, self.verifier.key_ids())?;
         let mut not_valid = false;
         for template in templates(self.block, self.view) {
             for url in self.urls(template) {
                 for (key_index, key) in keys.iter().enumerate() {
+                    if !named.may_sign(key_index) {
+                        continue;
+                    }
                     let context = Context {
                         view: self.view,
                         url: &url,

@@ -74,6 +74,7 @@ fn block(fields: Fields<'_>, params: &Params) -> Block {
         algorithm: choice(&fields, params),
         key: token::key(&fields),
         remote: token::remote(&fields, params),
+        key_name: pipelines("key_name", Role::Text),
         signatures: pipelines("sig", Role::Signature),
         signatures_any,
         all_items: fields.table("all_items").and_then(all_items),

@@ -7,6 +7,7 @@ mod schemes;
 mod secrets;
 mod splitting;
 mod twilio;
+mod twilio_accounts;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};

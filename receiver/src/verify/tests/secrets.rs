@@ -73,7 +73,7 @@ fn weak_or_broken_secrets_are_refused() {
     assert!(refused("basic", &["user:"]).contains("user:password"));
     assert!(refused("none", &["secret"]).contains("takes no secret"));
     assert!(refused("standardwebhooks-v1a", &["whpk_AQID"]).contains("public key"));
-    assert!(refused("github", &["x"; 17]).contains("more than 16"));
+    assert!(refused("github", &["x"; 33]).contains("more than 32"));
     let error = refused("github", &["geheim", ""]);
     assert!(
         error.contains("secret 1") && !error.contains("geheim"),

@@ -31,7 +31,7 @@ use crate::quarantine::{Item, ItemHead, Quarantine};
 use crate::quiet::{Quiet, Tell};
 use crate::reply::{self, Refused, Reply};
 use crate::server::{Handler, Peer};
-use crate::sources::{BODY_BYTES_MAX, Source, Sources};
+use crate::sources::{BODY_BYTES_MAX, Source, Sources, Twin};
 use crate::verify::{self, Accepted, Reason, Verdict};
 use crate::visit;
 
@@ -89,6 +89,16 @@ pub(crate) struct Refusal<'s> {
     body_read: bool,
 }
 
+/// A request whose head may stay.
+struct LetIn<'s, 'r> {
+    source: Option<&'s Arc<Source>>,
+    /// What stands in where there is no source.
+    twin: Option<&'s Twin>,
+    /// Whose limits hold: the source's, or those of the one that its twin looks like.
+    like: Option<&'s Arc<Source>>,
+    origin: Origin<'r>,
+}
+
 impl Ingest {
     async fn answer(&self, request: Request<Incoming>, peer: &Peer) -> Reply {
         let started = self.clock.mono();
@@ -114,7 +124,60 @@ impl Ingest {
         peer: &Peer,
         came_at: Duration,
     ) -> Result<(&'s Arc<Source>, Reply), Stop<'s>> {
-        let early = |source, why| Stop::refused(source, why, http_body::Body::is_end_stream(&body));
+        let has_body = !http_body::Body::is_end_stream(&body);
+        let let_in = self.let_in(sources, parts, has_body, peer, came_at)?;
+        let LetIn { source, origin, .. } = let_in;
+        // what comes for names that do not exist takes nothing away from a source
+        let account = source.map_or(&sources.strangers, |source| &source.account);
+        let mut share = Share::of(&self.bodies, &account.bodies);
+        let body = self.read(body, &let_in, peer, &mut share).await?;
+        let at = (origin.remote, self.clock.wall());
+        let request = verify::Request {
+            method: &parts.method,
+            scheme: origin.scheme,
+            host: origin.host,
+            target: target(parts),
+            headers: &parts.headers,
+            body: &body,
+        };
+        let Some(source) = source else {
+            if let Some(twin) = let_in.twin {
+                // takes its time; whatever it says, the answer is no
+                let _ = judge(&twin.verifier, &request, at.1);
+            }
+            return Err(Stop::refused(None, Refused::NoSource, true));
+        };
+        if self.doctor.meets(&parts.headers, self.clock.mono()) {
+            let seen = visit::seen(self, source, &request, (peer.address.ip(), origin.remote));
+            self.doctor.note(seen);
+            return Err(Stop::Handshake(Box::new(reply::visited())));
+        }
+        let arrivals = self.keys.ring.arrivals();
+        let judged = self.accept(source, &request, at.1).await;
+        let accepted = judged.inspect_err(|stop| {
+            self.quarantine(stop, source, parts, &body, peer, at);
+            if stop.not_verified() == Some(Reason::KeyPending) {
+                // one that came meanwhile was announced before this was there to be looked at
+                self.keys.ring.announce_after(arrivals);
+            }
+        })?;
+        let kept = self.keep(sources, source, &request, at, accepted, body.clone());
+        let reply = kept
+            .await
+            .map_err(|why| Stop::refused(Some(source), why, true))?;
+        Ok((source, reply))
+    }
+
+    /// Everything that is decided by the head alone.
+    fn let_in<'s, 'r>(
+        &self,
+        sources: &'s Sources,
+        parts: &'r Parts,
+        has_body: bool,
+        peer: &Peer,
+        came_at: Duration,
+    ) -> Result<LetIn<'s, 'r>, Stop<'s>> {
+        let early = |source, why| Stop::refused(source, why, !has_body);
         if peer.sent_doubtful_head() {
             return Err(Stop::refused(None, Refused::Malformed, false));
         }
@@ -144,83 +207,53 @@ impl Ingest {
         terms
             .admit(&origin, &self.addresses, came_at)
             .map_err(|why| early(source, why))?;
-        let has_body = !http_body::Body::is_end_stream(&body);
         if has_body && like.is_some_and(|source| !source.takes(&parts.headers)) {
             return Err(early(source, Refused::MediaType));
         }
-        // what comes for names that do not exist takes nothing away from a source
-        let account = source.map_or(&sources.strangers, |source| &source.account);
-        let mut share = Share::of(&self.bodies, &account.bodies);
+        Ok(LetIn {
+            source,
+            twin,
+            like,
+            origin,
+        })
+    }
+
+    async fn read<'s>(
+        &self,
+        body: Incoming,
+        let_in: &LetIn<'s, '_>,
+        peer: &Peer,
+        share: &mut Share<'_>,
+    ) -> Result<Bytes, Stop<'s>> {
         let limits = BodyLimits {
-            bytes_max: like.map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
+            bytes_max: let_in
+                .like
+                .map_or(BODY_BYTES_MAX, |source| source.body_bytes_max),
             timeout: self.body_timeout,
         };
-        let awaited = peer.awaits_body();
-        let body = body::read(body, limits, &mut share)
-            .await
-            .map_err(|why| Stop::refused(source, why, false))?;
-        drop(awaited);
-        let received_at = self.clock.wall();
-        let target = target(parts);
-        let request = verify::Request {
-            method: &parts.method,
-            scheme: origin.scheme,
-            host: origin.host,
-            target,
-            headers: &parts.headers,
-            body: &body,
-        };
-        let Some(source) = source else {
-            if let Some(twin) = twin {
-                // takes its time; whatever it says, the answer is no
-                let _ = judge(&twin.verifier, &request, received_at);
-            }
-            return Err(Stop::refused(None, Refused::NoSource, true));
-        };
-        if self.doctor.meets(&parts.headers, self.clock.mono()) {
-            let seen = visit::seen(self, source, &request, (peer.address.ip(), origin.remote));
-            self.doctor.note(seen);
-            return Err(Stop::Handshake(Box::new(reply::visited())));
-        }
-        let arrivals = self.keys.ring.arrivals();
-        let judged = self.accept(source, &request, received_at).await;
-        let mut accepted = judged.inspect_err(|stop| {
-            self.quarantine(
-                stop,
-                source,
-                parts,
-                &body,
-                peer,
-                (origin.remote, received_at),
-            );
-            if stop.not_verified() == Some(Reason::KeyPending) {
-                // one that came meanwhile was announced before this was there to be looked at
-                self.keys.ring.announce_after(arrivals);
-            }
-        })?;
+        let _awaited = peer.awaits_body();
+        let read = body::read(body, limits, share).await;
+        read.map_err(|why| Stop::refused(let_in.source, why, false))
+    }
+
+    /// Has what was verified kept, and answers when it is.
+    async fn keep(
+        &self,
+        sources: &Sources,
+        source: &Source,
+        request: &verify::Request<'_>,
+        (remote, received_at): (IpAddr, Timestamp),
+        mut accepted: Accepted,
+        body: Bytes,
+    ) -> Result<Reply, Refused> {
         let signed_by = source.verifier.key_id(accepted.key_index).unwrap_or("-");
         let ack_headers = std::mem::take(&mut accepted.ack_headers);
-        let delivery = delivery(
-            source,
-            &request,
-            origin.remote,
-            received_at,
-            accepted,
-            body.clone(),
-        );
-        sources
-            .schemas()
-            .admit(&delivery)
-            .await
-            .map_err(|mismatch| Stop::refused(Some(source), Refused::Schema(mismatch), true))?;
-        let appended = self
-            .append(source, delivery)
-            .await
-            .map_err(|why| Stop::refused(Some(source), why, true))?;
-        drop(share);
+        let delivery = delivery(source, request, remote, received_at, accepted, body);
+        let admitted = sources.schemas().admit(&delivery).await;
+        admitted.map_err(Refused::Schema)?;
+        let appended = self.append(source, delivery).await?;
         tracing::debug!(source = %source.name, delivery = %appended.id, duplicate = appended.duplicate, signed_by, "taken");
-        let ack = source.ack.as_ref();
-        Ok((source, reply::taken(appended, ack, ack_headers)))
+        Ok(reply::taken(appended, source.ack.as_ref(), ack_headers))
     }
 
     /// Hands it to the log, unless its source has too much there or is over its rate.

@@ -7,7 +7,7 @@ use creel_receiver::verify::{Check, Facts, Pack, Registry, policy, reference};
 
 use crate::commands::source_doc::UrlArgs;
 use crate::failure::{said, usage};
-use crate::output::{BAD, BOLD, GOOD, Output, Sheet, bytes, paint, plain};
+use crate::output::{BAD, BOLD, GOOD, Output, Sheet, bytes, paint, plain, short};
 
 /// List provider packs, show one, test them with vectors, write their reference, or print a source's URL
 ///
@@ -80,6 +80,10 @@ pub fn run(global: &crate::settings::Global, command: &Command) -> anyhow::Resul
     }
 }
 
+/// Columns of the list, so that it fits a terminal; `show` has all of it.
+const TITLE_WIDTH: usize = 22;
+const CHECK_WIDTH: usize = 46;
+
 fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
     let facts: Vec<&Facts> = registry.packs().map(|pack| pack.facts()).collect();
     args.output.print(&facts, |facts| {
@@ -87,8 +91,8 @@ fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
         for fact in facts {
             sheet.row([
                 fact.name.clone(),
-                fact.title.clone(),
-                in_list(&fact.checks),
+                short(&fact.title, TITLE_WIDTH),
+                short(&in_list(&fact.checks), CHECK_WIDTH),
                 yes(!fact.handshakes.is_empty()).into(),
                 fact.proof.map_or("-", |proof| proof.name()).into(),
             ]);

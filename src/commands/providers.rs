@@ -82,7 +82,7 @@ pub fn run(global: &crate::settings::Global, command: &Command) -> anyhow::Resul
 
 /// Columns of the list, so that it fits a terminal; `show` has all of it.
 const TITLE_WIDTH: usize = 22;
-const CHECK_WIDTH: usize = 46;
+const CHECK_WIDTH: usize = 52;
 
 fn list(registry: &Registry, args: &ListArgs) -> anyhow::Result<()> {
     let facts: Vec<&Facts> = registry.packs().map(|pack| pack.facts()).collect();

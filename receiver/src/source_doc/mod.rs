@@ -170,6 +170,12 @@ fn limits(config: &Config, source: &config::Source, pack: &Pack, sending: &Sendi
     LimitsDoc {
         body_bytes_max: largest.unwrap_or(BODY_BYTES_MAX),
         content_types: source.content_types.clone(),
+        allow: source.allow.iter().map(ToString::to_string).collect(),
+        rate: source.rate.map(in_words),
+        rate_per_address: source
+            .rate_per_address
+            .or(config.receiver.rate_per_address)
+            .map(in_words),
         body_timeout_ms: millis(config.receiver.body_timeout),
         deadline_ms: facts.deadline_ms,
         signs_time: sending.signs_time,
@@ -253,4 +259,30 @@ fn commands(
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn in_words(rate: creel_common::config::Rate) -> String {
+    format!("{} a second, {} at once", rate.per_second, rate.burst)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::path::Path;
+
+    use creel_common::config::{Known, parse};
+
+    use super::*;
+    use crate::verify::Registry;
+
+    #[test]
+    fn networks_and_rates_are_among_the_limits() {
+        let text = "[sources.s]\nprovider = \"none\"\nallow = [\"10.1.0.0/16\"]\nrate = \"50/s\"\n";
+        let config = parse(text, Path::new("creel.toml"), &Known::default()).unwrap();
+        let registry = Registry::built_in();
+        let doc = of(&config, &config.sources["s"], registry.get("none").unwrap()).unwrap();
+        assert_eq!(doc.limits.allow, ["10.1.0.0/16"]);
+        assert_eq!(doc.limits.rate.as_deref(), Some("50 a second, 100 at once"));
+        assert_eq!(doc.limits.rate_per_address, None);
+    }
 }

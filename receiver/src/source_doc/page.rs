@@ -190,6 +190,21 @@ fn limits(doc: &SourceDoc) -> Vec<Row> {
         types => format!("{}, else 415", types.join(", ")),
     };
     rows.push(text("media types", types));
+    if !limits.allow.is_empty() {
+        let networks = limits.allow.join(", ");
+        rows.push(text("from networks", format!("{networks}, else 403")));
+    }
+    for (name, rate) in [
+        ("rate", &limits.rate),
+        ("of one address", &limits.rate_per_address),
+    ] {
+        if let Some(rate) = rate {
+            rows.push(text(
+                name,
+                format!("{rate}, else 429 or 503 with `Retry-After`"),
+            ));
+        }
+    }
     if let Some(deadline) = limits.deadline_ms {
         rows.push(text("the sender waits", shown(deadline)));
     }

@@ -123,6 +123,15 @@ pub struct LimitsDoc {
     pub body_bytes_max: u64,
     /// Media types of bodies that are taken; any if there are none.
     pub content_types: Vec<String>,
+    /// Networks that requests may come from; empty means any.
+    #[serde(default)]
+    pub allow: Vec<String>,
+    /// Most deliveries that are taken, in words; `null` where there is no limit.
+    #[serde(default)]
+    pub rate: Option<String>,
+    /// Most requests that one address may make, in words; `null` where there is no limit.
+    #[serde(default)]
+    pub rate_per_address: Option<String>,
     /// How long a body may take, in milliseconds.
     pub body_timeout_ms: u64,
     /// How long the sender waits for the answer, in milliseconds, where that is known.
